@@ -1,0 +1,1 @@
+"""Segment medical images on the device, in the patient's own coordinates."""

@@ -1,0 +1,1 @@
+"""Run a network; an engine is a context manager: open, describe, run, close."""

@@ -1,0 +1,1 @@
+"""Files and network objects to and from the nouns, one file per format."""
