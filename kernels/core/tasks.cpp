@@ -1,0 +1,27 @@
+#include "core/tasks.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <system_error>
+#include <thread>
+
+namespace zeus {
+
+void run_tasks(int count, int threads, void (*body)(const void*, int, int), const void* context) {
+  std::atomic<int> next{0};
+  const auto work = [&](int lane) {
+    for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(context, task, lane);
+  };
+  std::array<std::thread, kMostThreads> crew;
+  const int wanted = std::clamp(std::min(threads, count), 1, kMostThreads);
+  int started = 0;
+  try {
+    for (; started + 1 < wanted; ++started) crew[started] = std::thread(work, started + 1);
+  } catch (const std::system_error&) {  // fewer threads, same work
+  }
+  work(0);
+  for (int n = 0; n < started; ++n) crew[n].join();
+}
+
+}  // namespace zeus

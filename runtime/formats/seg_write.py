@@ -1,0 +1,297 @@
+"""Label maps as DICOM Segmentation on the source series' own slices."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ImageError
+from runtime.formats.label_values import count_per_slice, membership, structure_values
+from runtime.formats.output_folder import whole_file
+from runtime.formats.seg_source import derived_uid, stand_ins
+from runtime.structure import Code, ModelIdentity, Structure
+from runtime.study import Series
+from runtime.volume import Labels
+
+__all__ = ["SegOptions", "SegWritten", "write_seg"]
+
+_MAKER = "Zeus Edge"
+_LONG_STRING = 64
+_LONG_TEXT = 10240
+_FRAMES_AT_ONCE = 8  # eight frames always end on a whole byte of packed bits
+
+
+@dataclass(frozen=True)
+class SegOptions:
+    """What the caller may choose about a SEG.
+
+    Attributes:
+        series_number: SeriesNumber of the SEG.
+        parameters: More algorithm parameters for the record, such as the instruction's text.
+        omit_empty_frames: Leave out frames without a voxel. The standard allows it and the file
+            is several times smaller; every frame carries its own position and names its source
+            slice. Old viewers (OHIF 2, some 3.x) count frames instead of reading positions and
+            show the mask shifted (MONAI Deploy App SDK issue 397): give them False.
+        created: Creation time; now when None. A fixed time makes the file itself reproducible.
+    """
+
+    series_number: int = 9100
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    omit_empty_frames: bool = True
+    created: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SegWritten:
+    """What became of each structure.
+
+    Attributes:
+        segment_numbers: Structure name to segment number; empty when no structure has a voxel,
+            and then no file was written: a SEG must have a segment.
+        empty: Names of structures without a voxel.
+        series_uid: SeriesInstanceUID of the SEG.
+        instance_uid: SOPInstanceUID of the SEG; None when no file was written.
+        notes: Assumptions about the source's headers, for the report; no patient data.
+    """
+
+    segment_numbers: dict[str, int]
+    empty: tuple[str, ...]
+    series_uid: str
+    instance_uid: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A structure that has voxels: its number, look-up table (256,) and slices of axis 0."""
+
+    number: int
+    structure: Structure
+    table: NDArray[np.bool_]
+    slices: NDArray[np.bool_]
+
+
+def write_seg(
+    path: Path,
+    labels: Labels,
+    series: Series,
+    structures: Sequence[Structure],
+    identity: ModelIdentity,
+    options: SegOptions | None = None,
+) -> SegWritten:
+    """Write structures as one DICOM SEG of type BINARY; unions overlap their parts.
+
+    The same run twice gives the same UIDs: the series UID follows from the source series, the
+    bundle, the structures and the product version; the instance UID also from the parameters and
+    from every voxel, so that it never names two different contents. Tracking UIDs follow from
+    the study and the structure.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        labels: Label map on the grid of `series`.
+        series: The DICOM series that was segmented.
+        structures: Segments in this order; those without a voxel are left out.
+        identity: Which model made the labels.
+        options: See `SegOptions`.
+
+    Raises:
+        ImageError: The labels do not lie on the series, or its headers cannot carry a SEG.
+        BundleError: Structures and label map do not fit each other.
+        DestinationError: The file cannot be written.
+
+    Source:
+        DICOM PS3.3 A.51 and C.8.20 (Segmentation IOD), PS3.16 CID 7150, 7151 and 7162.
+    """
+    chosen = options or SegOptions()
+    if not labels.grid.same_place_as(series.volume.grid, tolerance_mm=1e-2):
+        raise ImageError(
+            f"series {series.uid}: the labels ({labels.voxels.shape}) do not lie on its slices "
+            f"({series.volume.voxels.shape}); map them back to the series before writing"
+        )
+    segments, empty = _segments(labels, structures)
+    series_uid = _series_uid(series, structures, identity)
+    if not segments:
+        return SegWritten({}, empty, series_uid, None)
+    with warnings.catch_warnings():
+        # The source's malformed values are not ours to announce: they are copied as they are.
+        warnings.simplefilter("ignore", UserWarning)
+        sources, notes = stand_ins(series)
+        made = _make(sources, segments, series_uid, identity, chosen)
+        _fill(made, sources, segments, labels)
+        instance_uid = _seal(made, series_uid, chosen)
+        with whole_file(path) as part:
+            made.save_as(part, enforce_file_format=True)
+    numbers = {segment.structure.name: segment.number for segment in segments}
+    return SegWritten(numbers, empty, series_uid, instance_uid, notes)
+
+
+def _segments(labels: Labels, structures: Sequence[Structure]) -> tuple[list[_Segment], tuple[str, ...]]:
+    present = count_per_slice(labels) > 0
+    segments: list[_Segment] = []
+    empty = []
+    for structure in structures:
+        table = membership(structure_values(structure, labels, structures))
+        slices = present[:, table].any(axis=1)
+        if slices.any():
+            segments.append(_Segment(len(segments) + 1, structure, table, slices))
+        else:
+            empty.append(structure.name)
+    return segments, tuple(empty)
+
+
+def _series_uid(series: Series, structures: Sequence[Structure], identity: ModelIdentity) -> str:
+    names = [structure.name for structure in structures]
+    return derived_uid("seg", series.uid, identity.bundle_sha256, identity.product_version, *names)
+
+
+def _make(
+    sources: list[Any],
+    segments: list[_Segment],
+    series_uid: str,
+    identity: ModelIdentity,
+    options: SegOptions,
+) -> Any:
+    """Let highdicom write every header from one-pixel frames: its cost is per pixel and per frame.
+
+    Measured on 192 x 256 x 256 with 12 segments in 720 frames: 0.25 s this way and 1.1 s (and a
+    150 MB array) with whole frames.
+    """
+    import highdicom
+
+    kept = [segment.slices for segment in segments]
+    presence = np.stack(kept, axis=-1)[:, np.newaxis, np.newaxis, :]
+    created = options.created or datetime.now()  # noqa: DTZ005 — DICOM wants local time
+    try:
+        return highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=presence,
+            segmentation_type="BINARY",
+            segment_descriptions=_descriptions(segments, sources[0], identity, options),
+            series_instance_uid=series_uid,
+            series_number=options.series_number,
+            sop_instance_uid=series_uid,  # replaced when the content is known
+            instance_number=1,
+            manufacturer=_MAKER,
+            manufacturer_model_name=_cut(identity.name),
+            software_versions=_cut(identity.product_version),
+            device_serial_number=_cut(identity.bundle_sha256),
+            omit_empty_frames=options.omit_empty_frames,
+            content_label="RESEARCH_USE",
+            content_description="Automatic segmentation. RESEARCH USE ONLY",
+            series_description=_cut(f"RESEARCH USE {_MAKER} {identity.name} {identity.version}"),
+            series_date=created.date(),
+            series_time=created.time(),
+            content_date=created.date(),
+            content_time=created.time(),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ImageError(
+            f"series {sources[0].SeriesInstanceUID}: its headers cannot carry a DICOM SEG ({error}); "
+            "ask for NIfTI output instead"
+        ) from error
+
+
+def _descriptions(
+    segments: list[_Segment], source: Any, identity: ModelIdentity, options: SegOptions
+) -> list[Any]:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    algorithm = AlgorithmIdentificationSequence(
+        name=_cut(identity.name),
+        family=_concept(Code("123110", "DCM", "Artificial Intelligence")),
+        version=_cut(identity.version),
+        source=_MAKER,
+    )
+    parameters = {
+        "bundle_sha256": identity.bundle_sha256,
+        "product_version": identity.product_version,
+        **options.parameters,
+    }
+    text = "\n".join(f"{name}={value}" for name, value in parameters.items())
+    algorithm[0].AlgorithmParameters = text[:_LONG_TEXT]
+    return [
+        SegmentDescription(
+            segment_number=segment.number,
+            segment_label=_cut(segment.structure.name),
+            segmented_property_category=_concept(segment.structure.category),
+            segmented_property_type=_concept(segment.structure.kind),
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+            tracking_uid=derived_uid("tracking", source.StudyInstanceUID, segment.structure.name),
+            tracking_id=_cut(f"{_MAKER} {segment.structure.name}"),
+            display_color=CIELabColor.from_rgb(*segment.structure.colour),
+        )
+        for segment in segments
+    ]
+
+
+def _concept(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _fill(made: Any, sources: list[Any], segments: list[_Segment], labels: Labels) -> None:
+    """Put the real pixels in, frame by frame in the order that the headers give."""
+    _, rows, columns = labels.voxels.shape
+    slice_of = {source.SOPInstanceUID: index for index, source in enumerate(sources)}
+    frames = [_frame(item, made, slice_of) for item in made.PerFrameFunctionalGroupsSequence]
+    packed = b"".join(_packed(frames, segments, labels))
+    made.Rows, made.Columns = rows, columns
+    made.PixelData = packed + b"\0" * (len(packed) % 2)
+    parts = np.sum([segment.table for segment in segments], axis=0)
+    made.SegmentsOverlap = "YES" if parts.max() > 1 else "NO"
+
+
+def _frame(item: Any, made: Any, slice_of: dict[str, int]) -> tuple[int, int]:
+    """Segment number and slice index of a frame; a single segment is named in the shared groups."""
+    shared = made.SharedFunctionalGroupsSequence[0]
+    group = item if "SegmentIdentificationSequence" in item else shared
+    number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    source = item.DerivationImageSequence[0].SourceImageSequence[0]
+    return number, slice_of[source.ReferencedSOPInstanceUID]
+
+
+def _packed(
+    frames: list[tuple[int, int]], segments: list[_Segment], labels: Labels
+) -> Iterator[bytes]:
+    """Bits of all frames end to end, lowest bit first, without padding between frames.
+
+    Source: DICOM PS3.5 8.1.1 (bits allocated 1).
+    """
+    for start in range(0, len(frames), _FRAMES_AT_ONCE):
+        group = frames[start : start + _FRAMES_AT_ONCE]
+        masks = [segments[number - 1].table[labels.voxels[index]] for number, index in group]
+        yield np.packbits(np.stack(masks).ravel(), bitorder="little").tobytes()
+
+
+def _seal(made: Any, series_uid: str, options: SegOptions) -> str:
+    """Give every identifier that highdicom draws at random its reproducible value."""
+    content = hashlib.sha256(made.PixelData)
+    content.update(made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters.encode())
+    content.update(str(len(made.PerFrameFunctionalGroupsSequence)).encode())
+    instance_uid = derived_uid("seg instance", series_uid, content.hexdigest())
+    made.SOPInstanceUID = instance_uid
+    made.file_meta.MediaStorageSOPInstanceUID = instance_uid
+    organization_uid = derived_uid("dimension organization", instance_uid)
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization_uid
+    if options.created is not None:
+        made.InstanceCreationDate = made.ContentDate
+        made.InstanceCreationTime = made.ContentTime
+    return instance_uid
+
+
+def _cut(text: str) -> str:
+    """As much as a DICOM long string holds; a backslash would make two values of one."""
+    return text.replace("\\", "/")[:_LONG_STRING]

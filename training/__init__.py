@@ -1,0 +1,1 @@
+"""How the weights were made: synthetic heads, networks, training."""

@@ -1,0 +1,76 @@
+"""Heads to learn from: label maps of real heads and of the analytic phantom, as tissue maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.tissues import TISSUES, freesurfer_table, index_of
+
+__all__ = ["Head", "load_label_map", "tissue_map"]
+
+_ENVELOPE_MM = 9.0
+"""Fluid reached by closing the brain with this radius counts as inside the brain's envelope."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head on a 1 mm RAS grid.
+
+    Attributes:
+        tissues: (I, J, K) tissue index into `TISSUES`; axes are R, A, S.
+        centre: Index of the brain's centre of mass, (3,).
+    """
+
+    tissues: NDArray[np.uint8]
+    centre: NDArray[np.float32]
+
+
+def _brain_tissues() -> list[int]:
+    outside = {"background", "head", "sulcal_csf", "outer_csf"}
+    return [index for index, tissue in enumerate(TISSUES) if tissue.structure not in outside]
+
+
+def tissue_map(labels: NDArray[np.int16]) -> Head:
+    """Turn a 1 mm RAS map of FreeSurfer-style ids into tissues.
+
+    Fluid inside the brain's envelope (a morphological closing, radius 9 mm) is told from fluid
+    between envelope and skull, so that "brain" can be the filled brain that masks usually mean.
+
+    Args:
+        labels: (I, J, K) ids, axes R, A, S, 1 mm.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    tissues = freesurfer_table()[np.clip(labels, 0, 9999)]
+    brain = np.isin(tissues, _brain_tissues())
+    grown = distance_transform_edt(~brain) <= _ENVELOPE_MM
+    envelope = distance_transform_edt(grown) > _ENVELOPE_MM
+    fluid = tissues == index_of("sulcal fluid")
+    tissues[fluid & ~envelope] = index_of("outer fluid")
+    tissues[(tissues == index_of("vessel")) & ~envelope] = index_of("dura and sinus")
+    centre = np.argwhere(brain).mean(axis=0).astype(np.float32)
+    return Head(np.ascontiguousarray(tissues), centre)
+
+
+def load_label_map(path: Path, cache: Path) -> Head:
+    """Read one label map, reorient it to RAS and turn it into tissues.
+
+    Args:
+        path: NIfTI label map, 1 mm isotropic.
+        cache: Folder for the result, which takes some seconds to compute.
+    """
+    import nibabel
+
+    stored = cache / f"{path.name.split('.')[0]}.npz"
+    if stored.exists():
+        with np.load(stored) as saved:
+            return Head(saved["tissues"], saved["centre"])
+    image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[attr-defined]
+    head = tissue_map(np.asarray(image.dataobj).astype(np.int16))
+    cache.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(stored, tissues=head.tissues, centre=head.centre)
+    return head
