@@ -148,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = DataLoader(data, batch_size=config.batch, num_workers=options.workers, prefetch_factor=3)
     weights = torch.tensor([_HEAVY.get(name, 1.0) for name in CLASS_NAMES], device=device)
     precision = _precision(device)
+    loss_of = torch.compile(segmentation_loss, dynamic=False)
     started, shown, total = time.monotonic(), time.monotonic(), 0.0
     network.train()
     for image, counts, seen in loader:
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         image = image.to(device).float().contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
             scores = network(image)
-        loss = segmentation_loss(scores, counts.to(device), seen.to(device), weights)
+        loss = loss_of(scores, counts.to(device), seen.to(device), weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -15,7 +15,9 @@ struct AxisMap {
   int result_axis[3];  // of each source axis
 };
 
-VOXEL_FN double absolute(double x) { return x < 0 ? -x : x; }
+VOXEL_FN double absolute(double x) {
+  return x < 0 ? -x : x;
+}
 
 // Off-axis entries that move no voxel of the result by 1e-4 source voxels are rounding noise.
 VOXEL_FN AxisMap axis_map(const Matrix34& matrix, const Size3& result) {

@@ -8,13 +8,15 @@
 
 namespace zeus {
 
-void run_tasks(int count, int threads, void (*body)(const void*, int, int), const void* context) {
-  std::atomic<int> next{0};
+void run_tasks(std::int64_t count, int threads, void (*body)(const void*, std::int64_t, int),
+               const void* context) {
+  std::atomic<std::int64_t> next{0};
   const auto work = [&](int lane) {
-    for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(context, task, lane);
+    for (std::int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+      body(context, task, lane);
   };
   std::array<std::thread, kMostThreads> crew;
-  const int wanted = std::clamp(std::min(threads, count), 1, kMostThreads);
+  const int wanted = int(std::clamp<std::int64_t>(std::min<std::int64_t>(threads, count), 1, kMostThreads));
   int started = 0;
   try {
     for (; started + 1 < wanted; ++started) crew[started] = std::thread(work, started + 1);

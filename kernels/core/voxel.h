@@ -68,7 +68,9 @@ VOXEL_FN float float_of(std::uint32_t bits) {
 }
 
 // Weighted form on purpose: rounding keeps it monotone in `a` and `b`, which a + t * (b - a) is not.
-VOXEL_FN float mix(float a, float b, float t) { return a * (1.0f - t) + b * t; }
+VOXEL_FN float mix(float a, float b, float t) {
+  return a * (1.0f - t) + b * t;
+}
 
 // NaN becomes `low`.
 VOXEL_FN float clamp(float x, float low, float high) {
@@ -86,7 +88,9 @@ VOXEL_FN float stored_value(float voxel) {
 }
 
 // Exact. Avoids subnormal floats, so a caller's flush-to-zero mode changes nothing.
-VOXEL_FN float real_value(float value) { return value; }
+VOXEL_FN float real_value(float value) {
+  return value;
+}
 VOXEL_FN float real_value(Half half) {
   const std::uint32_t magnitude = half.bits & 0x7fffu, shifted = magnitude << 13;
   const float subnormal = float_of(0x38800000u | shifted) - float_of(0x38800000u);
@@ -96,14 +100,16 @@ VOXEL_FN float real_value(Half half) {
 }
 
 // Round to nearest, ties to even, as VCVTPS2PH and CUDA's __float2half_rn do.
-VOXEL_FN void store_real(float value, float& result) { result = value; }
+VOXEL_FN void store_real(float value, float& result) {
+  result = value;
+}
 VOXEL_FN void store_real(float value, Half& result) {
   const std::uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;
   const std::uint32_t subnormal = bits_of(float_of(magnitude) + 0.5f) - 0x3f000000u;
   const std::uint32_t normal = (magnitude + 0xc8000fffu + (magnitude >> 13 & 1u)) >> 13;
   const std::uint32_t huge = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
   const std::uint32_t half = magnitude >= 0x47800000u ? huge : magnitude < 0x38800000u ? subnormal : normal;
-  result.bits = std::uint16_t(half | bits >> 16 & 0x8000u);
+  result.bits = std::uint16_t(half | (bits >> 16 & 0x8000u));
 }
 
 }  // namespace

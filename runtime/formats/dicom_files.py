@@ -7,17 +7,27 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from runtime.formats.dicom_tags import integer, text
 
-__all__ = ["DicomFile", "SourceFile", "list_files", "looks_like_dicom", "read_headers", "read_whole"]
+__all__ = [
+    "DicomFile",
+    "SourceFile",
+    "is_dicom",
+    "list_files",
+    "looks_like_dicom",
+    "read_headers",
+    "read_whole",
+]
 
 _PREAMBLE_BYTES = 128
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # tag (7FE0,0010), little endian
+_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # tag (7FE0,0010), little and big endian
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_MAXIMUM_DEFLATED_BYTES = 2 * 2**20  # pydicom inflates at once; deflate grows at most 1032-fold
 
 
 @dataclass(frozen=True)
@@ -79,32 +89,30 @@ def looks_like_dicom(head: bytes) -> bool:
     return explicit or int.from_bytes(head[4:8], "little") <= _PREAMBLE_BYTES
 
 
-def _native_pixels(stream: BinaryIO, syntax: str) -> tuple[int, int] | None:
-    """Offset and length of the pixel data that starts at the stream's position; None if not native."""
-    if syntax not in (_IMPLICIT_LITTLE, _EXPLICIT_LITTLE):
-        return None
-    start = stream.tell()
-    head = stream.read(12)
-    if head[:4] != _PIXEL_DATA:
-        return None
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM does; nothing more is read."""
+    with path.open("rb") as stream:
+        return looks_like_dicom(stream.read(_PREAMBLE_BYTES + 4))
+
+
+def _native_pixels(head: bytes, start: int, syntax: str) -> tuple[int, int] | None:
+    """Offset and length of the pixel data whose element begins with `head`; None if not native."""
     if syntax == _IMPLICIT_LITTLE:
         return start + 8, int.from_bytes(head[4:8], "little")
-    return start + 12, int.from_bytes(head[8:12], "little")
+    if syntax == _EXPLICIT_LITTLE:
+        return start + 12, int.from_bytes(head[8:12], "little")
+    return None
 
 
-def _damage(header: Any, pixels: tuple[int, int] | None, syntax: str, left_bytes: int) -> str:
+def _damage(header: Any, pixels: tuple[int, int] | None, size_bytes: int) -> str:
+    """What is wrong with an image whose uncompressed pixel data should be at `pixels`."""
     rows, columns = integer(header, "Rows"), integer(header, "Columns")
-    if not rows or not columns:
-        return ""  # not an image; whoever needs one says so
-    if left_bytes == 0:
-        return "has no pixel data"
-    if pixels is None:
-        return "" if syntax not in (_IMPLICIT_LITTLE, _EXPLICIT_LITTLE) else "has no readable pixel data"
+    if not rows or not columns or pixels is None:
+        return ""  # whoever needs rows and columns says so; a decoder finds damage in compressed pixels
     samples, frames = integer(header, "SamplesPerPixel") or 1, integer(header, "NumberOfFrames") or 1
     wanted = rows * columns * samples * frames * (integer(header, "BitsAllocated") or 16) // 8
-    if left_bytes < wanted or pixels[1] < wanted:
-        return f"is cut short: {min(left_bytes, pixels[1])} of {wanted} bytes of pixel data"
-    return ""
+    left = min(size_bytes - pixels[0], pixels[1])
+    return f"is cut short: {left} of {wanted} bytes of pixel data" if left < wanted else ""
 
 
 def _read_header(source: SourceFile) -> DicomFile | None:
@@ -115,6 +123,9 @@ def _read_header(source: SourceFile) -> DicomFile | None:
         head = stream.read(_PREAMBLE_BYTES + 4)
         if not looks_like_dicom(head):
             return None
+        size_bytes = os.fstat(stream.fileno()).st_size
+        if size_bytes > _MAXIMUM_DEFLATED_BYTES and _DEFLATED.encode() in head + stream.read(1024):
+            raise ValueError("a deflated file of this size is not opened")
         stream.seek(0)
         has_preamble = head[_PREAMBLE_BYTES:] == b"DICM"
         header: Any = dcmread(stream, stop_before_pixels=True, force=not has_preamble)
@@ -124,11 +135,10 @@ def _read_header(source: SourceFile) -> DicomFile | None:
         syntax = text(meta, "TransferSyntaxUID")
         if not syntax:
             syntax = _IMPLICIT_LITTLE if header.original_encoding[0] else _EXPLICIT_LITTLE
-        left_bytes = os.fstat(stream.fileno()).st_size - stream.tell()
-        pixels = _native_pixels(stream, syntax)
-        if pixels is not None:
-            left_bytes = os.fstat(stream.fileno()).st_size - pixels[0]
+        start, element = stream.tell(), stream.read(12)
 
+    has_pixels = syntax == _DEFLATED or element[:4] in _PIXEL_DATA
+    pixels = _native_pixels(element, start, syntax) if has_pixels else None
     from_meta = False
     for keyword, meta_keyword in (
         ("SOPClassUID", "MediaStorageSOPClassUID"),
@@ -137,7 +147,13 @@ def _read_header(source: SourceFile) -> DicomFile | None:
         if not text(header, keyword) and text(meta, meta_keyword):
             setattr(header, keyword, meta.get(meta_keyword))
             from_meta = True
-    damage = "" if syntax.endswith(".1.99") else _damage(header, pixels, syntax, left_bytes)
+    damage = _damage(header, pixels, size_bytes)
+    if not has_pixels:
+        is_directory = text(header, "SOPClassUID") == _DICOMDIR
+        if not is_directory and not text(header, "SeriesInstanceUID"):
+            raise ValueError("the file ends before it says which series it belongs to")
+        if integer(header, "Rows") or text(header, "Modality") in ("CT", "MR"):
+            damage = "ends before its pixel data"
     return DicomFile(source, header, None if pixels is None else pixels[0], damage, from_meta)
 
 
@@ -153,7 +169,9 @@ def read_headers(sources: Iterable[SourceFile]) -> tuple[list[DicomFile], list[s
     for source in sources:
         try:
             file = _read_header(source)
-        except Exception:  # a damaged file makes pydicom raise nearly anything; its text may hold patient data
+        except (
+            Exception
+        ):  # a damaged file makes pydicom raise nearly anything; its text may hold patient data
             unreadable.append(source.name)
             continue
         if file is None:

@@ -78,8 +78,8 @@ def _gap_problems(distances_mm: NDArray[np.float64], names: Sequence[str]) -> li
     steps = np.rint(gaps[irregular] / median)
     if np.all((steps >= 2) & (np.abs(gaps[irregular] - steps * median) <= steps * tolerance)):
         places = [
-            f"{int(k) - 1} between {names[at]} and {names[at + 1]} (after {distances_mm[at]:.1f} mm)"
-            for k, at in zip(steps, irregular, strict=True)
+            f"{step - 1} between {names[at]} and {names[at + 1]} (after {distances_mm[at]:.1f} mm)"
+            for step, at in zip(steps.astype(int).tolist(), irregular.tolist(), strict=True)
         ]
         more = f" and {len(places) - 3} more places" if len(places) > 3 else ""
         return [f"slices are missing: {', '.join(places[:3])}{more}; send the whole series"]
@@ -114,7 +114,9 @@ def stack_slices(
     row, column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(row @ column)) > _UNIT_TOLERANCE:
-        raise ImageError("ImageOrientationPatient is not two perpendicular unit vectors; the header is damaged")
+        raise ImageError(
+            "ImageOrientationPatient is not two perpendicular unit vectors; the header is damaged"
+        )
     distances = slice_positions(positions_mm, orientation)
     order = np.argsort(distances, kind="stable")
     points, distances = positions_mm[order], distances[order]
@@ -123,7 +125,9 @@ def stack_slices(
     sizes = (step_mm, float(pixel_spacing_mm[0]), float(pixel_spacing_mm[1]))
     if not plausible_spacing(sizes):
         shown = " x ".join(f"{size:g}" for size in sizes)
-        raise ImageError(f"voxel size {shown} mm is not plausible; check ImagePositionPatient and PixelSpacing")
+        raise ImageError(
+            f"voxel size {shown} mm is not plausible; check ImagePositionPatient and PixelSpacing"
+        )
 
     normal = _normal(orientation) / np.linalg.norm(_normal(orientation))
     problems = _gap_problems(distances, [names[at] for at in order])

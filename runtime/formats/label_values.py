@@ -14,7 +14,9 @@ from runtime.volume import Labels
 __all__ = ["count_per_slice", "membership", "structure_values"]
 
 
-def structure_values(structure: Structure, labels: Labels, structures: Sequence[Structure]) -> tuple[int, ...]:
+def structure_values(
+    structure: Structure, labels: Labels, structures: Sequence[Structure]
+) -> tuple[int, ...]:
     """Label values whose voxels belong to a structure.
 
     Args:
@@ -48,7 +50,9 @@ def structure_values(structure: Structure, labels: Labels, structures: Sequence[
             elif part in named:
                 values.add(named[part])
             else:
-                raise BundleError(f"structure {current.name!r} is a union of {part!r}, which the bundle lacks")
+                raise BundleError(
+                    f"structure {current.name!r} is a union of {part!r}, which the bundle lacks"
+                )
     return tuple(sorted(values))
 
 

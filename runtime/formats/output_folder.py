@@ -202,9 +202,13 @@ def _naming_the_destination(destination: Path, folder: Path) -> Iterator[None]:
     """Turn what the file system refuses inside `folder` into an error that names the destination."""
     try:
         yield
-    except DestinationError:
-        raise
-    except OSError as error:
+    except OSError as raised:
+        error: BaseException | None = raised
+        if isinstance(raised, DestinationError):
+            # A file's own error names the hidden folder, which the reader never sees.
+            error = raised.__cause__ if str(raised).startswith(str(folder)) else None
+        if not isinstance(error, OSError):
+            raise
         inside = isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(folder)
         if error.errno in _FULL:
             free = _mib(shutil.disk_usage(folder).free) if folder.exists() else "no space"

@@ -19,7 +19,7 @@ _NAMESPACE = uuid.UUID("6f0f6e0c-6f5b-5d0e-9b6e-0b3f5a6f9d11")
 _STORAGE_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
 
 _EVERY_SLICE = ("ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-_TYPE_2_TEXT = ("PatientID", "PatientName", "AccessionNumber", "StudyID", "ReferringPhysicianName")
+_TYPE_2_TEXT = ("PatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName")
 # Attributes of the Patient, General Study and Patient Study modules that identify the study to a
 # PACS; the rest (free text, history, private groups) stays in the source images.
 _OPTIONAL_TEXT = (
@@ -69,6 +69,9 @@ def stand_ins(series: Series) -> tuple[list[Any], tuple[str, ...]]:
     notes: list[str] = []
     shared = _shared_attributes(first, series, notes)
     made = [_stand_in(instance, shared, _storage_class(instance, notes)) for instance in series.instances]
+    if "SliceThickness" not in made[0]:
+        made[0].SliceThickness = round(float(series.volume.spacing_mm[0]), 4)
+        notes.append("the source has no SliceThickness; the SEG was given the distance between slices")
     _add_patient_and_study(made[0], first, notes)
     return made, tuple(dict.fromkeys(notes))
 
@@ -84,7 +87,9 @@ def _shared_attributes(first: Any, series: Series, notes: list[str]) -> dict[str
         notes.append("the source has no FrameOfReferenceUID; the SEG was given one derived from its series")
     orientation = first.get("ImageOrientationPatient")
     if orientation is None or len(orientation) != 6:
-        raise ImageError(f"{series.instances[0].path}: ImageOrientationPatient is missing; export the series again")
+        raise ImageError(
+            f"{series.instances[0].path}: ImageOrientationPatient is missing; export the series again"
+        )
     return {
         "StudyInstanceUID": study_uid,
         "SeriesInstanceUID": str(first.get("SeriesInstanceUID") or series.uid),
@@ -102,6 +107,10 @@ def _shared_attributes(first: Any, series: Series, notes: list[str]) -> dict[str
 def _stand_in(instance: Instance, shared: dict[str, Any], storage_class: str) -> Any:
     from pydicom.dataset import Dataset
 
+    if not instance.sop_instance_uid:
+        raise ImageError(
+            f"{instance.path}: SOPInstanceUID is missing, so a SEG cannot refer to it; export it again"
+        )
     made = Dataset()
     made.SOPInstanceUID = instance.sop_instance_uid
     made.SOPClassUID = storage_class
@@ -132,6 +141,7 @@ def _storage_class(instance: Instance, notes: list[str]) -> str:
 
 def _add_patient_and_study(made: Any, first: Any, notes: list[str]) -> None:
     made.SpecificCharacterSet = _character_set(first.get("SpecificCharacterSet"))
+    made.PatientName = ""  # highdicom logs names it finds odd; the writer adds the name at the end
     for keyword in _TYPE_2_TEXT:
         value = first.get(keyword)
         setattr(made, keyword, "" if value is None else value)

@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from runtime.errors import ImageError
 from runtime.formats.label_values import count_per_slice, membership, structure_values
 from runtime.formats.output_folder import whole_file
+from runtime.formats.seg_describe import MAKER, describe_segment, identify_algorithm, long_string
 from runtime.formats.seg_source import derived_uid, stand_ins
-from runtime.structure import Code, ModelIdentity, Structure
+from runtime.structure import ModelIdentity, Structure
 from runtime.study import Series
 from runtime.volume import Labels
 
 __all__ = ["SegOptions", "SegWritten", "write_seg"]
 
-_MAKER = "Zeus Edge"
-_LONG_STRING = 64
-_LONG_TEXT = 10240
 _FRAMES_AT_ONCE = 8  # eight frames always end on a whole byte of packed bits
 
 
@@ -121,11 +119,12 @@ def write_seg(
     if not segments:
         return SegWritten({}, empty, series_uid, None)
     with warnings.catch_warnings():
-        # The source's malformed values are not ours to announce: they are copied as they are.
-        warnings.simplefilter("ignore", UserWarning)
+        # The source's malformed values are copied as they are; a warning would quote patient data.
+        warnings.simplefilter("ignore")
         sources, notes = stand_ins(series)
         made = _make(sources, segments, series_uid, identity, chosen)
         _fill(made, sources, segments, labels)
+        made.PatientName = series.instances[0].header.get("PatientName") or ""
         instance_uid = _seal(made, series_uid, chosen)
         with whole_file(path) as part:
             made.save_as(part, enforce_file_format=True)
@@ -139,7 +138,7 @@ def _segments(labels: Labels, structures: Sequence[Structure]) -> tuple[list[_Se
     empty = []
     for structure in structures:
         table = membership(structure_values(structure, labels, structures))
-        slices = present[:, table].any(axis=1)
+        slices = np.asarray(present[:, table].any(axis=1))
         if slices.any():
             segments.append(_Segment(len(segments) + 1, structure, table, slices))
         else:
@@ -168,25 +167,30 @@ def _make(
 
     kept = [segment.slices for segment in segments]
     presence = np.stack(kept, axis=-1)[:, np.newaxis, np.newaxis, :]
-    created = options.created or datetime.now()  # noqa: DTZ005 — DICOM wants local time
+    algorithm = identify_algorithm(identity, options.parameters)
+    created = options.created or datetime.now()
     try:
         return highdicom.seg.Segmentation(
             source_images=sources,
             pixel_array=presence,
             segmentation_type="BINARY",
-            segment_descriptions=_descriptions(segments, sources[0], identity, options),
+            segment_descriptions=[
+                describe_segment(segment.number, segment.structure, sources[0].StudyInstanceUID, algorithm)
+                for segment in segments
+            ],
             series_instance_uid=series_uid,
             series_number=options.series_number,
             sop_instance_uid=series_uid,  # replaced when the content is known
             instance_number=1,
-            manufacturer=_MAKER,
-            manufacturer_model_name=_cut(identity.name),
-            software_versions=_cut(identity.product_version),
-            device_serial_number=_cut(identity.bundle_sha256),
+            manufacturer=MAKER,
+            manufacturer_model_name=MAKER,
+            software_versions=long_string(identity.product_version),
+            device_serial_number=long_string(identity.bundle_sha256),
             omit_empty_frames=options.omit_empty_frames,
             content_label="RESEARCH_USE",
             content_description="Automatic segmentation. RESEARCH USE ONLY",
-            series_description=_cut(f"RESEARCH USE {_MAKER} {identity.name} {identity.version}"),
+            content_qualification="RESEARCH",
+            series_description=long_string(f"RESEARCH USE {MAKER} {identity.name} {identity.version}"),
             series_date=created.date(),
             series_time=created.time(),
             content_date=created.date(),
@@ -197,48 +201,6 @@ def _make(
             f"series {sources[0].SeriesInstanceUID}: its headers cannot carry a DICOM SEG ({error}); "
             "ask for NIfTI output instead"
         ) from error
-
-
-def _descriptions(
-    segments: list[_Segment], source: Any, identity: ModelIdentity, options: SegOptions
-) -> list[Any]:
-    from highdicom import AlgorithmIdentificationSequence
-    from highdicom.color import CIELabColor
-    from highdicom.seg import SegmentDescription
-
-    algorithm = AlgorithmIdentificationSequence(
-        name=_cut(identity.name),
-        family=_concept(Code("123110", "DCM", "Artificial Intelligence")),
-        version=_cut(identity.version),
-        source=_MAKER,
-    )
-    parameters = {
-        "bundle_sha256": identity.bundle_sha256,
-        "product_version": identity.product_version,
-        **options.parameters,
-    }
-    text = "\n".join(f"{name}={value}" for name, value in parameters.items())
-    algorithm[0].AlgorithmParameters = text[:_LONG_TEXT]
-    return [
-        SegmentDescription(
-            segment_number=segment.number,
-            segment_label=_cut(segment.structure.name),
-            segmented_property_category=_concept(segment.structure.category),
-            segmented_property_type=_concept(segment.structure.kind),
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=algorithm,
-            tracking_uid=derived_uid("tracking", source.StudyInstanceUID, segment.structure.name),
-            tracking_id=_cut(f"{_MAKER} {segment.structure.name}"),
-            display_color=CIELabColor.from_rgb(*segment.structure.colour),
-        )
-        for segment in segments
-    ]
-
-
-def _concept(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning)
 
 
 def _fill(made: Any, sources: list[Any], segments: list[_Segment], labels: Labels) -> None:
@@ -262,9 +224,7 @@ def _frame(item: Any, made: Any, slice_of: dict[str, int]) -> tuple[int, int]:
     return number, slice_of[source.ReferencedSOPInstanceUID]
 
 
-def _packed(
-    frames: list[tuple[int, int]], segments: list[_Segment], labels: Labels
-) -> Iterator[bytes]:
+def _packed(frames: list[tuple[int, int]], segments: list[_Segment], labels: Labels) -> Iterator[bytes]:
     """Bits of all frames end to end, lowest bit first, without padding between frames.
 
     Source: DICOM PS3.5 8.1.1 (bits allocated 1).
@@ -278,7 +238,9 @@ def _packed(
 def _seal(made: Any, series_uid: str, options: SegOptions) -> str:
     """Give every identifier that highdicom draws at random its reproducible value."""
     content = hashlib.sha256(made.PixelData)
-    content.update(made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters.encode())
+    content.update(
+        made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters.encode()
+    )
     content.update(str(len(made.PerFrameFunctionalGroupsSequence)).encode())
     instance_uid = derived_uid("seg instance", series_uid, content.hexdigest())
     made.SOPInstanceUID = instance_uid
@@ -289,9 +251,6 @@ def _seal(made: Any, series_uid: str, options: SegOptions) -> str:
     if options.created is not None:
         made.InstanceCreationDate = made.ContentDate
         made.InstanceCreationTime = made.ContentTime
+        for item in made.get("ContributingEquipmentSequence", ()):
+            item.ContributionDateTime = options.created
     return instance_uid
-
-
-def _cut(text: str) -> str:
-    """As much as a DICOM long string holds; a backslash would make two values of one."""
-    return text.replace("\\", "/")[:_LONG_STRING]

@@ -1,0 +1,97 @@
+// Network scores to a label map on the scanner's grid, without a full-resolution score ever existing.
+//
+// label(p) = values[argmax over classes of the float32 trilinear score at p] (mix along axis 0, then 1, then
+// 2 of the scores; the lowest class wins a tie, NaN never wins); result voxels whose centre lies more than
+// half a score voxel outside become `outside`. mix() is monotone under rounding, so a cell whose eight
+// corners share a clear winner (see argmax.h) has that class everywhere inside; only the other cells read
+// scores.
+#pragma once
+
+#include "argmax.h"
+#include "core/map.h"
+#include "core/scratch.h"
+
+namespace zeus {
+
+// The arguments as they come from a caller.
+struct Label {
+  const void* scores;  // (classes, score_size)
+  Real type;
+  int classes;
+  Size3 score_size;
+  std::uint8_t* result;
+  Size3 result_size;
+  Matrix34 matrix;             // result index to score index
+  const std::uint8_t* values;  // label of each class
+  std::uint8_t outside;
+  void* scratch;  // of label_scratch_bytes()
+};
+
+namespace {
+
+// The first part of the scratch: what label_cells.h makes and both label kernels read.
+struct CellMaps {
+  std::uint8_t* winners;  // guarded argmax of every score voxel
+  std::uint8_t* cells;    // shared winner of the eight corners of every cell, or kUndecided
+  std::uintptr_t end;
+};
+
+VOXEL_FN CellMaps cell_maps(std::uintptr_t scratch, const Size3& score_size) {
+  Carver carver = {scratch};
+  CellMaps maps;
+  maps.winners = carver.take<std::uint8_t>(voxels(score_size));
+  maps.cells = carver.take<std::uint8_t>(voxels(score_size));
+  maps.end = carver.at;
+  return maps;
+}
+
+// Elements to the upper neighbour along each axis; 0 where the axis has one voxel.
+struct Steps {
+  std::int64_t to[3];
+};
+
+VOXEL_FN Steps steps(const Size3& size) {
+  Steps s;
+  for (int axis = 0; axis < 3; ++axis) s.to[axis] = size.axis[axis] > 1 ? stride(size, axis) : 0;
+  return s;
+}
+
+// The cells: one byte for the corner voxels at (d, h, w) and its upper neighbours.
+struct SharedWinner {
+  const std::uint8_t* winners;
+  std::uint8_t* cells;
+  Size3 size;
+
+  VOXEL_FN void operator()(int d, int h, int w) const {
+    row(winners + (std::int64_t(d) * size.axis[1] + h) * size.axis[2], d, h, w, w + 1);
+  }
+  VOXEL_FN Size3 extent() const { return size; }
+
+  VOXEL_FN void ready() {}
+  VOXEL_FN std::int64_t tasks() const { return size.axis[0]; }
+  VOXEL_FN void task(std::int64_t d, int) const {
+    const std::uint8_t* plane = winners + d * stride(size, 0);
+    for (int h = 0; h < size.axis[1]; ++h) row(plane + h * stride(size, 1), int(d), h, 0, size.axis[2]);
+  }
+
+ private:
+  VOXEL_FN void row(const std::uint8_t* a, int d, int h, int first, int last) const {
+    const std::int64_t up = d + 1 < size.axis[0] ? stride(size, 0) : 0,
+                       over = h + 1 < size.axis[1] ? stride(size, 1) : 0;
+    std::uint8_t* __restrict out = cells + (a - winners);
+    const std::uint8_t *b = a + over, *c = a + up, *e = a + up + over;
+    const int inner = smaller(last, size.axis[2] - 1);
+    for (int w = first; w < inner; ++w) {
+      const std::uint8_t differ = (a[w] ^ a[w + 1]) | (a[w] ^ b[w]) | (a[w] ^ b[w + 1]) | (a[w] ^ c[w]) |
+                                  (a[w] ^ c[w + 1]) | (a[w] ^ e[w]) | (a[w] ^ e[w + 1]);
+      out[w] = differ == 0 ? a[w] : kUndecided;
+    }
+    if (last == size.axis[2]) {
+      const int w = last - 1;
+      out[w] = (a[w] == b[w]) & (a[w] == c[w]) & (a[w] == e[w]) ? a[w] : kUndecided;
+    }
+  }
+};
+
+}  // namespace
+}  // namespace zeus

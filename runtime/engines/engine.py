@@ -1,0 +1,53 @@
+"""What every engine is: open, describe, run, close."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+__all__ = ["Engine", "EngineDescription"]
+
+
+@dataclass(frozen=True)
+class EngineDescription:
+    """What runs a network, for the report.
+
+    Attributes:
+        name: Engine, e.g. "onnxruntime-cpu".
+        device: "cpu" or "cuda:0".
+        precision: Arithmetic, e.g. "fp32".
+        version: Library version.
+        reason: Why this engine and not another.
+    """
+
+    name: str
+    device: str
+    precision: str
+    version: str
+    reason: str
+
+
+class Engine(Protocol):
+    """A loaded network; a context manager that frees it."""
+
+    @property
+    def description(self) -> EngineDescription:
+        """What runs."""
+        ...
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the network once.
+
+        Raises:
+            DeviceError: The device failed or is out of memory.
+        """
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

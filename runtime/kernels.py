@@ -1,0 +1,64 @@
+"""Choose the voxel kernels once, and pass the choice along as data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import _kernels
+from runtime.errors import DeviceError, UsageError
+
+__all__ = ["MOST_THREADS", "Kernels", "kernel_names", "open_kernels", "scratch"]
+
+MOST_THREADS = 256
+"""No call may ask for more threads."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Every kernel built for one target, and how many threads a call may use.
+
+    Attributes:
+        table: The kernels; results have the same bits whichever table and however many threads.
+        threads: 1…256, including the calling thread.
+    """
+
+    table: _kernels.KernelTable
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """The target that was chosen, e.g. "cpu_avx2"; never "cpu"."""
+        return self.table.name
+
+
+def kernel_names() -> list[str]:
+    """Names that `open_kernels` accepts on this machine, the fastest first; "cpu" stands for the fastest."""
+    return list(_kernels.table_names())
+
+
+def open_kernels(name: str = "cpu", threads: int = 0) -> Kernels:
+    """Find the kernels for a target.
+
+    Args:
+        name: One of `kernel_names()`.
+        threads: 1…256; 0 takes every CPU this process may use.
+
+    Raises:
+        DeviceError: There are no such kernels in this build or on this machine.
+        UsageError: `threads` is out of range.
+    """
+    if not 0 <= threads <= MOST_THREADS:
+        raise UsageError(f"threads is {threads}; use 1 to {MOST_THREADS}, or 0 for every usable CPU")
+    if name not in kernel_names():
+        raise DeviceError(f"no kernels called {name!r} here; use one of {', '.join(kernel_names())}")
+    usable = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return Kernels(_kernels.table(name), threads or usable)
+
+
+def scratch(size: int) -> NDArray[np.uint8]:
+    """Uninitialised scratch memory of `size` bytes for one kernel call."""
+    return np.empty(size, np.uint8)

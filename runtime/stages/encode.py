@@ -1,0 +1,60 @@
+"""Run the encoder over the grid, tile by tile where it does not fit in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle import Manifest
+from runtime.engines.engine import Engine
+from runtime.kernels import Kernels
+from runtime.stages.blend import Blend, gaussian_weight, tile_origins
+
+__all__ = ["encode"]
+
+
+def encode(
+    image: NDArray[np.float32],
+    engine: Engine,
+    manifest: Manifest,
+    kernels: Kernels,
+    advance: Callable[[float], None],
+) -> NDArray[np.float32]:
+    """Features of every voxel.
+
+    An axis that is not longer than the bundle's tile is taken whole; longer ones are covered by
+    overlapping tiles, whose features are blended with Gaussian weights.
+
+    Args:
+        image: (channels, I, J, K), sides divisible by the network's multiple.
+        engine: The loaded encoder.
+        manifest: Names, tile size and overlap.
+        kernels: Where to blend.
+        advance: Told the finished share, 0…1, after every tile.
+
+    Returns:
+        (features, I, J, K).
+    """
+    source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
+    shape = image.shape[1], image.shape[2], image.shape[3]
+    i, j, k = (min(n, t) for n, t in zip(shape, manifest.grid.tile_voxels, strict=True))
+    origins = tile_origins(shape, (i, j, k), manifest.grid.overlap)
+    dtype = np.dtype(source.dtype)
+
+    def run(tile: NDArray[Any]) -> NDArray[np.float32]:
+        batch = np.ascontiguousarray(tile[None], dtype)
+        features = engine.run({source.name: batch})[result.name][0]
+        return np.ascontiguousarray(features, np.float32)
+
+    if len(origins) == 1:
+        features = run(image)
+        advance(1.0)
+        return features
+    blend = Blend(result.shape[1], shape, gaussian_weight((i, j, k)), kernels)
+    for done, (a, b, c) in enumerate(origins, start=1):
+        blend.add(run(image[:, a : a + i, b : b + j, c : c + k]), (a, b, c))
+        advance(done / len(origins))
+    return blend.result()
