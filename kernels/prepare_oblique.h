@@ -9,7 +9,7 @@ namespace {
 
 template <class T, class R>
 struct PrepareOblique {
-  static constexpr int kRows = 8;  // rows of one task
+  static constexpr int kRows = 8;  // of one task, along i and along j
 
   const T* source;
   Size3 source_size;
@@ -38,23 +38,25 @@ struct PrepareOblique {
     store_real(value, result[(std::int64_t(i) * result_size.axis[1] + j) * result_size.axis[2] + k]);
   }
 
-  VOXEL_FN std::int64_t tasks() const { return (rows() + kRows - 1) / kRows; }
+  // A task is a block of rows. Runs of one k are done together: whichever source axis is contiguous, its
+  // cache lines are used by several voxels while they are near.
+  VOXEL_FN std::int64_t tasks() const { return std::int64_t(blocks(0)) * blocks(1); }
 
   VOXEL_FN void task(std::int64_t task, int) const {
-    const std::int64_t end = smaller((task + 1) * kRows, rows());
-    for (std::int64_t row = task * kRows; row < end; ++row) {
-      const int i = int(row / result_size.axis[1]), j = int(row % result_size.axis[1]);
-      for (int k = 0; k < result_size.axis[2]; k += Run::kLength) {
-        const int count = smaller(int(Run::kLength), result_size.axis[2] - k);
-        float values[Run::kLength];
-        run(i, j, k, count, values);
-        store_row(values, count, result + row * result_size.axis[2] + k);
-      }
-    }
+    const int i0 = int(task / blocks(1)) * kRows, j0 = int(task % blocks(1)) * kRows;
+    const int i1 = smaller(i0 + kRows, result_size.axis[0]), j1 = smaller(j0 + kRows, result_size.axis[1]);
+    for (int k = 0; k < result_size.axis[2]; k += Run::kLength)
+      for (int i = i0; i < i1; ++i)
+        for (int j = j0; j < j1; ++j) {
+          const int count = smaller(int(Run::kLength), result_size.axis[2] - k);
+          float values[Run::kLength];
+          run(i, j, k, count, values);
+          store_row(values, count, result + i * stride(result_size, 0) + j * stride(result_size, 1) + k);
+        }
   }
 
  private:
-  VOXEL_FN std::int64_t rows() const { return std::int64_t(result_size.axis[0]) * result_size.axis[1]; }
+  VOXEL_FN int blocks(int axis) const { return (result_size.axis[axis] + kRows - 1) / kRows; }
 
   VOXEL_FN void run(int i, int j, int k, int count, float* __restrict values) const {
     Run at;
@@ -65,7 +67,7 @@ struct PrepareOblique {
           const double start[3] = {i + sample_offset(a, samples[0]), j + sample_offset(b, samples[1]),
                                    k + sample_offset(c, samples[2])};
           places(matrix, source_size, start, count, at);
-          for (int n = 0; n < count; ++n) values[n] += sample(at, n);
+          add_samples(at, count, values);
         }
     const float share = 1.0f / float(samples[0] * samples[1] * samples[2]);
     for (int n = 0; n < count; ++n) {
@@ -74,17 +76,31 @@ struct PrepareOblique {
     }
   }
 
-  VOXEL_FN float sample(const Run& at, int n) const {
+  // First the eight corners of every voxel are collected, then all are mixed: only the first part is scalar.
+  VOXEL_FN void add_samples(const Run& at, int count, float* __restrict values) const {
     const std::int64_t s0 = stride(source_size, 0), s1 = stride(source_size, 1);
-    const std::int64_t h0 = source_size.axis[0] > 1 ? s0 : 0, h1 = source_size.axis[1] > 1 ? s1 : 0;
-    const std::int64_t h2 = source_size.axis[2] > 1 ? 1 : 0;
-    const T* p = source + at.low[0][n] * s0 + at.low[1][n] * s1 + at.low[2][n];
-    const float x = at.part[2][n], y = at.part[1][n], z = at.part[0][n];
-    const float a = mix(stored_value(p[0]), stored_value(p[h2]), x);
-    const float b = mix(stored_value(p[h1]), stored_value(p[h1 + h2]), x);
-    const float c = mix(stored_value(p[h0]), stored_value(p[h0 + h2]), x);
-    const float d = mix(stored_value(p[h0 + h1]), stored_value(p[h0 + h1 + h2]), x);
-    return mix(mix(a, b, y), mix(c, d, y), z);
+    const std::int64_t z = source_size.axis[0] > 1 ? s0 : 0, y = source_size.axis[1] > 1 ? s1 : 0;
+    const std::int64_t x = source_size.axis[2] > 1 ? 1 : 0;
+    T corner[8][Run::kLength];
+    for (int n = 0; n < count; ++n) {
+      const T* const p = source + at.low[0][n] * s0 + at.low[1][n] * s1 + at.low[2][n];
+      corner[0][n] = p[0];
+      corner[1][n] = p[x];
+      corner[2][n] = p[y];
+      corner[3][n] = p[y + x];
+      corner[4][n] = p[z];
+      corner[5][n] = p[z + x];
+      corner[6][n] = p[z + y];
+      corner[7][n] = p[z + y + x];
+    }
+    for (int n = 0; n < count; ++n) {
+      const float tx = at.part[2][n], ty = at.part[1][n], tz = at.part[0][n];
+      const float a = mix(stored_value(corner[0][n]), stored_value(corner[1][n]), tx);
+      const float b = mix(stored_value(corner[2][n]), stored_value(corner[3][n]), tx);
+      const float c = mix(stored_value(corner[4][n]), stored_value(corner[5][n]), tx);
+      const float d = mix(stored_value(corner[6][n]), stored_value(corner[7][n]), tx);
+      values[n] += mix(mix(a, b, ty), mix(c, d, ty), tz);
+    }
   }
 };
 

@@ -257,7 +257,9 @@ def _check(manifest: Manifest) -> None:
     _require(all(1 <= value <= 255 for value in values), "$.structures: a value is outside 1…255")
     single = {structure.name for structure in manifest.structures if not structure.union_of}
     for structure in manifest.structures:
-        _require(set(structure.union_of) <= single, f"$.structures: {structure.name} is made of unknown parts")
+        _require(
+            set(structure.union_of) <= single, f"$.structures: {structure.name} is made of unknown parts"
+        )
         _require(all(0 <= c <= 255 for c in structure.colour), f"$.structures: colour of {structure.name}")
     targets = [target.structure for target in manifest.targets]
     _require(len(set(targets)) == len(targets), "$.targets: a structure has two vectors")

@@ -9,12 +9,20 @@ from typing import Any, Literal, get_args
 from runtime.errors import ImageError
 from runtime.volume import Volume
 
-__all__ = ["MODALITIES", "Decision", "Instance", "Modality", "Series", "Study"]
+__all__ = ["MODALITIES", "Decision", "Instance", "Modality", "Series", "Study", "modality_named"]
 
 Modality = Literal["T1", "T1c", "T2", "FLAIR", "CT", "other"]
 """What a series shows: image contrast for MR (`T1c` is T1 after contrast agent), or CT."""
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+_ALIASES: dict[str, Modality] = {"t1w": "T1", "t1ce": "T1c", "t1gd": "T1c", "t2w": "T2"}
+
+
+def modality_named(word: str) -> Modality | None:
+    """The modality a person means by a word ("t1w", "T1ce", "flair"), or None."""
+    known: dict[str, Modality] = {modality.lower(): modality for modality in MODALITIES}
+    return (known | _ALIASES).get(word.lower())
 
 
 @dataclass(frozen=True)

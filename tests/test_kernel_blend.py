@@ -26,7 +26,9 @@ def test_blend_equals_the_weighted_mean():
     total, weights = np.zeros((3, *SHAPE)), np.zeros(SHAPE)
     for origin in tile_origins(SHAPE, TILE, 0.5):
         box = tuple(slice(o, o + t) for o, t in zip(origin, TILE, strict=True))
-        total[(slice(None), *box)] += random.standard_normal((3, *TILE)).astype(np.float32) * gaussian_weight(TILE)
+        total[(slice(None), *box)] += random.standard_normal((3, *TILE)).astype(np.float32) * gaussian_weight(
+            TILE
+        )
         weights[box] += gaussian_weight(TILE)
     # float32 sums of a few tiles
     np.testing.assert_allclose(blended("cpu", 2), total / weights, rtol=1e-4, atol=1e-5)
@@ -58,7 +60,11 @@ def test_blend_refuses_to_write_outside(origin):
 
 def test_blend_refuses_wrong_arrays():
     blend = Blend(2, (4, 4, 8), np.ones((2, 2, 2), np.float32), open_kernels())
-    for tile in (np.ones((2, 2, 2, 2)), np.ones((2, 2, 2, 4), np.float32)[..., ::2], np.ones((2, 2, 2), np.float32)):
+    for tile in (
+        np.ones((2, 2, 2, 2)),
+        np.ones((2, 2, 2, 4), np.float32)[..., ::2],
+        np.ones((2, 2, 2), np.float32),
+    ):
         with pytest.raises(TypeError):
             blend.add(tile, (0, 0, 0))
     for shape in ((1, 2, 2, 2), (2, 2, 2, 3)):
@@ -66,7 +72,9 @@ def test_blend_refuses_wrong_arrays():
             blend.add(np.ones(shape, np.float32), (0, 0, 0))
 
 
-@pytest.mark.parametrize(("shape", "tile"), [(SHAPE, TILE), ((96, 97, 191), (96, 96, 96)), ((3, 200, 5), (8, 64, 5))])
+@pytest.mark.parametrize(
+    ("shape", "tile"), [(SHAPE, TILE), ((96, 97, 191), (96, 96, 96)), ((3, 200, 5), (8, 64, 5))]
+)
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
 def test_tile_origins_cover_everything_and_stay_inside(shape, tile, overlap):
     origins = np.array(tile_origins(shape, tile, overlap))
@@ -83,7 +91,9 @@ def test_tile_origins_are_plain_integers():
     assert tile_origins((10, 5, 5), (4, 5, 5), 0.5) == [(0, 0, 0), (2, 0, 0), (4, 0, 0), (6, 0, 0)]
 
 
-@pytest.mark.parametrize("wrong", [((0, 1, 1), (1, 1, 1), 0.5), ((4, 4, 4), (2, 2, 0), 0.5), ((4, 4, 4), (2, 2, 2), 1.0)])
+@pytest.mark.parametrize(
+    "wrong", [((0, 1, 1), (1, 1, 1), 0.5), ((4, 4, 4), (2, 2, 0), 0.5), ((4, 4, 4), (2, 2, 2), 1.0)]
+)
 def test_tile_origins_refuse_nonsense(wrong):
     with pytest.raises(UsageError):
         tile_origins(*wrong)

@@ -113,7 +113,9 @@ def test_label_where_rounding_makes_a_strict_winner_tie_still_equals_the_definit
     random = np.random.default_rng(3)
     low = random.random((1, 12, 12, 12), np.float32) + ONE
     scores = np.concatenate([low, np.nextafter(low, np.float32(9))])  # class 1 wins everywhere by one bit
-    result = run(scores, (40, 40, 40), aligned(steps=(0.29, 0.29, 0.29), offset=0.0), np.array([0, 1], np.uint8))
+    result = run(
+        scores, (40, 40, 40), aligned(steps=(0.29, 0.29, 0.29), offset=0.0), np.array([0, 1], np.uint8)
+    )
     expected = plain(scores, (40, 40, 40), aligned(steps=(0.29, 0.29, 0.29), offset=0.0), np.array([0, 1]))
     np.testing.assert_array_equal(result, expected)
     assert 0 < np.count_nonzero(result == 0) < result.size  # it does happen, and it is not the whole grid
@@ -139,7 +141,9 @@ def test_label_equals_the_plain_definition_with_scores_that_are_not_finite(bad):
         )
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 8), (3, 3, 9), (3, 3, 10)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 8), (3, 3, 9), (3, 3, 10)]
+)
 def test_label_accepts_small_score_grids(shape):
     scores = random_scores(3, shape, sigma=0.4)
     for matrix in (aligned(shape=shape), aligned((2, 1, 0), (-1, 1, 1), shape=shape), oblique()):

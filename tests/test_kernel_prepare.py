@@ -13,7 +13,15 @@ from runtime.stages.prepare import Normalisation, prepare
 from runtime.volume import Grid, Volume
 
 STORED = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32]
-IDENTITY = dict(slope=1.0, intercept=0.0, shift=0.0, gain=1.0, clamp_low=-1e30, clamp_high=1e30, outside=-7.0)
+IDENTITY = {
+    "slope": 1.0,
+    "intercept": 0.0,
+    "shift": 0.0,
+    "gain": 1.0,
+    "clamp_low": -1e30,
+    "clamp_high": 1e30,
+    "outside": -7.0,
+}
 
 
 def random_source(dtype, shape=(7, 9, 11), seed=0):
@@ -132,7 +140,7 @@ def test_prepare_repeats_the_edge_for_half_a_voxel_only(kind):
 
 
 def test_prepare_fills_everything_when_the_grids_do_not_meet():
-    for matrix in (np.hstack([np.eye(3), [[50.0]] * 3]), oblique() + [0, 0, 0, 100.0]):
+    for matrix in (np.hstack([np.eye(3), [[50.0]] * 3]), oblique() + np.array([0, 0, 0, 100.0])):
         assert (run(random_source(np.int16), (4, 5, 6), matrix) == -7).all()
 
 
@@ -157,6 +165,17 @@ def test_prepare_takes_a_voxel_that_is_not_finite_as_stored_zero(bad):
             np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance(source))
 
 
+def test_prepare_reaches_beyond_two_to_the_31_voxels():
+    source = np.zeros((2100, 1024, 1024), np.int8)  # untouched pages cost no memory
+    source[-1, -1, -1] = 5
+    for tilt in (0.0, 0.01):
+        matrix = np.hstack([np.eye(3), [[2098.0], [1022.0], [1022.0]]])
+        matrix[0, 1] = tilt
+        result = run(source, (2, 2, 2), matrix)
+        assert result[1, 1, 1] == 5
+        assert np.count_nonzero(result) in (1, 2)
+
+
 def test_prepare_of_many_samples_averages_a_checkerboard_away():
     i, j, k = np.indices((32, 32, 32))
     source = ((i + j + k) % 2 * 100).astype(np.uint8)
@@ -170,7 +189,9 @@ def test_prepare_of_many_samples_averages_a_checkerboard_away():
 def test_prepare_has_the_same_bits_on_every_target_and_thread_count(samples, dtype, stored):
     source = random_source(stored, (23, 19, 37))
     maps = [oblique(), tilted()]
-    maps += [aligned(p, (1, -1, 1), (1.31, 0.77, 2.03), source.shape) for p in itertools.permutations(range(3))]
+    maps += [
+        aligned(p, (1, -1, 1), (1.31, 0.77, 2.03), source.shape) for p in itertools.permutations(range(3))
+    ]
     for matrix in maps:
         expected = run(source, (18, 21, 40), matrix, samples, dtype, "cpu_baseline", 1, gain=0.37)
         for name, threads in itertools.product(kernel_names(), (1, 2, 5)):
@@ -186,7 +207,9 @@ def test_prepare_rounds_halves_as_numpy_does(name):
     ties = (np.arange(1, 20001, dtype=np.uint32) << 12) + (100 << 23)
     values = np.concatenate([bits, ties, [0, 0x477FEFFF, 0x477FF000, 0x7F7FFFFF]]).astype(np.uint32)
     source = np.concatenate([values.view(np.float32), -values.view(np.float32)]).reshape(1, 1, -1)
-    result = run(source, source.shape, np.eye(4), dtype=np.float16, name=name, clamp_low=-3.5e38, clamp_high=3.5e38)
+    result = run(
+        source, source.shape, np.eye(4), dtype=np.float16, name=name, clamp_low=-3.5e38, clamp_high=3.5e38
+    )
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(result, source.astype(np.float16))
 
@@ -202,17 +225,26 @@ def test_prepare_refuses_wrong_arrays():
         table.prepare(source, result, matrix, samples, intensity, scratch, threads)
 
     call()
-    for wrong in (
-        {"source": source.astype(np.float64)}, {"source": source.astype(np.int64)}, {"source": source.T},
-        {"source": source[0]}, {"result": result.astype(np.float64)}, {"result": result.transpose(1, 0, 2)[:, ::2]},
-        {"result": read_only}, {"matrix": matrix.astype(np.float32)}, {"matrix": np.eye(4)}, {"scratch": result},
-    ):  # fmt: skip
+    wrong_types = [
+        *(
+            {"source": wrong}
+            for wrong in (source.astype(np.float64), source.astype(np.int64), source.T, source[0])
+        ),
+        *({"result": wrong} for wrong in (result.astype(np.float64), result[:, :, ::2], read_only)),
+        *({"matrix": wrong} for wrong in (matrix.astype(np.float32), np.eye(4))),
+        {"scratch": result},
+    ]
+    for wrong in wrong_types:
         with pytest.raises(TypeError):
             call(**wrong)
-    for wrong in (
-        {"source": source[:0]}, {"samples": (0, 1, 1)}, {"samples": (1, 1, 17)}, {"threads": 0}, {"threads": 257},
-        {"scratch": scratch[:100]}, {"matrix": matrix * np.nan}, {"matrix": np.full((3, 4), np.inf)},
-    ):  # fmt: skip
+    wrong_values = [
+        {"source": source[:0]},
+        {"scratch": scratch[:100]},
+        *({"samples": wrong} for wrong in ((0, 1, 1), (1, 1, 17))),
+        *({"threads": wrong} for wrong in (0, 257)),
+        *({"matrix": np.full((3, 4), wrong)} for wrong in (np.nan, np.inf, 1e10)),
+    ]
+    for wrong in wrong_values:
         with pytest.raises(ValueError, match=r"\w"):
             call(**wrong)
     for wrong in ({"slope": np.nan}, {"gain": np.inf}, {"clamp_low": 1.0, "clamp_high": 0.0}):
@@ -234,7 +266,9 @@ def test_prepare_stage_maps_through_the_world():
 
 def test_prepare_stage_averages_when_shrinking():
     noise = np.random.default_rng(0).standard_normal((64, 64, 8)).astype(np.float32)
-    grid = Grid((16, 16, 8), np.diag([4.0, 4.0, 1.0, 1.0]) + [[0, 0, 0, 1.5], [0, 0, 0, 1.5], [0] * 4, [0] * 4])
+    affine = np.diag([4.0, 4.0, 1.0, 1.0])
+    affine[:2, 3] = 1.5
+    grid = Grid((16, 16, 8), affine)
     into = np.empty(grid.shape, np.float32)
     prepare(Volume(noise, np.eye(4)), grid, into, Normalisation(0, 1), open_kernels())
     np.testing.assert_allclose(into, noise.reshape(16, 4, 16, 4, 8).mean((1, 3)), atol=1e-5)
@@ -247,7 +281,9 @@ def test_prepare_stage_refuses_another_shape():
                 Normalisation(0, 1), open_kernels())  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", [{"gain": np.inf}, {"shift": np.nan}, {"clamp_low": 2.0, "clamp_high": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"gain": np.inf}, {"shift": np.nan}, {"clamp_low": 2.0, "clamp_high": 1.0}]
+)
 def test_normalisation_refuses_unusable_numbers(wrong):
     with pytest.raises(UsageError):
         Normalisation(**{"shift": 0.0, "gain": 1.0, **wrong})

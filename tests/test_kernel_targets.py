@@ -48,6 +48,8 @@ def test_targets_share_no_inline_symbol(flags, tmp_path):
          "-c", str(ROOT / "kernels" / "cpu.cpp"), "-o", str(made)],
         check=True,
     )  # fmt: skip
-    listed = subprocess.run([lister, "-C", "--defined-only", made], check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        [lister, "-C", "--defined-only", made], check=True, capture_output=True, text=True
+    )
     shared = [line for line in listed.stdout.splitlines() if line.split()[1] not in "tdrbn"]
     assert [line.split(maxsplit=2)[2] for line in shared] == ["zeus::cpu_tested"]

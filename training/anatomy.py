@@ -69,7 +69,7 @@ def load_label_map(path: Path, cache: Path) -> Head:
     if stored.exists():
         with np.load(stored) as saved:
             return Head(saved["tissues"], saved["centre"])
-    image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[attr-defined]
+    image = nibabel.as_closest_canonical(nibabel.load(path))
     head = tissue_map(np.asarray(image.dataobj).astype(np.int16))
     cache.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(stored, tissues=head.tissues, centre=head.centre)

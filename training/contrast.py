@@ -49,13 +49,13 @@ def _means(channel: str, random: Generator, config: ContrastConfig) -> NDArray[n
         shift = random.normal(0, 2.0) + random.normal(0, 2.0, count)
         centre[soft] = centre[soft] * random.normal(1, 0.05) + shift[soft]
         centre[~soft] *= random.uniform(0.6, 1.2, count)[~soft]
-        return centre.astype(np.float32)
+        return np.asarray(centre, np.float32)
     if random.random() < config.wild:
         wild = random.uniform(0.02, 1.1, count)
         wild[index_of("air")] = random.uniform(0, 0.05)
         wild[index_of("outer fluid")] = wild[index_of("sulcal fluid")] + random.normal(0, 0.03)
         wild[index_of("third ventricle")] = wild[index_of("lateral ventricle")] + random.normal(0, 0.03)
-        return np.maximum(wild, 0).astype(np.float32)
+        return np.asarray(np.maximum(wild, 0), np.float32)
     spread = 0.05 if random.random() < 0.6 else 0.12
     contrast = random.normal(1, 0.25)  # grey against white: strong or washed out
     pivot = centre[index_of("cerebral white matter")]
@@ -67,7 +67,7 @@ def _means(channel: str, random: Generator, config: ContrastConfig) -> NDArray[n
     if channel == "FLAIR" and random.random() < 0.2:  # fluid not nulled well
         centre[fluid] += random.uniform(0, 0.35)
     centre[index_of("air")] = random.uniform(0, 0.04)
-    return np.maximum(centre, 0).astype(np.float32)
+    return np.asarray(np.maximum(centre, 0), np.float32)
 
 
 def _thick_slices(image: Tensor, random: Generator, spacing_mm: float) -> Tensor:
@@ -136,7 +136,15 @@ def _choose_channels(random: Generator) -> list[int]:
     if draw < 0.45:
         return [int(random.choice(5, p=[0.3, 0.1, 0.2, 0.2, 0.2]))]
     if draw < 0.65:
-        usual: list[list[int]] = [[0, 2, 3], [0, 1, 2, 3], [0, 3], [1, 3], [0, 2], [0, 1, 2, 3, 4], [0, 1, 2, 3]]
+        usual: list[list[int]] = [
+            [0, 2, 3],
+            [0, 1, 2, 3],
+            [0, 3],
+            [1, 3],
+            [0, 2],
+            [0, 1, 2, 3, 4],
+            [0, 1, 2, 3],
+        ]
         return usual[int(random.integers(len(usual)))]
     chosen = [n for n in range(5) if random.random() < 0.5]
     return chosen or [int(random.integers(5))]

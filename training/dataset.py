@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ class StreamConfig:
     looks: int = 3
     phantoms: int = 12
     phantom_share: float = 0.2
-    geometry: GeometryConfig = GeometryConfig()
-    contrast: ContrastConfig = ContrastConfig()
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
 
 
 def class_fractions(parts: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class GeometryConfig:
     shear: float = 0.04
     bend_mm: float = 3.5
     reach_mm: tuple[float, float, float] = (30.0, 45.0, 45.0)
-    lesions: LesionConfig = LesionConfig()
+    lesions: LesionConfig = field(default_factory=LesionConfig)
 
 
 def smooth_field(random: Generator, knots: int, shape: tuple[int, ...]) -> Tensor:

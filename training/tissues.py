@@ -43,10 +43,14 @@ def _tissue(name: str, structure: str, *means: float, ids: tuple[int, ...] = ())
 
 TISSUES: tuple[Tissue, ...] = (
     _tissue("air", "background", 0.01, 0.01, 0.01, 0.01, -1000, ids=(0,)),
-    _tissue("cerebral white matter", "cerebral_white_matter", 0.80, 0.80, 0.34, 0.42, 28, ids=(2, 41, 25, 57)),
+    _tissue(
+        "cerebral white matter", "cerebral_white_matter", 0.80, 0.80, 0.34, 0.42, 28, ids=(2, 41, 25, 57)
+    ),
     _tissue("cerebral cortex", "cerebral_cortex", 0.55, 0.57, 0.50, 0.56, 37, ids=(3, 42)),
     _tissue("lateral ventricle", "lateral_ventricles", 0.17, 0.18, 0.95, 0.12, 7, ids=(4, 5, 43, 44, 72)),
-    _tissue("choroid plexus", "lateral_ventricles", 0.40, 0.75, 0.75, 0.40, 30, ids=(136, 137, 163, 164, 31, 63)),
+    _tissue(
+        "choroid plexus", "lateral_ventricles", 0.40, 0.75, 0.75, 0.40, 30, ids=(136, 137, 163, 164, 31, 63)
+    ),
     _tissue("third ventricle", "third_fourth_ventricles", 0.18, 0.19, 0.92, 0.15, 8, ids=(14, 15)),
     _tissue("thalamus", "thalamus", 0.66, 0.67, 0.42, 0.48, 35, ids=(10, 49)),
     _tissue("caudate", "caudate", 0.58, 0.60, 0.46, 0.53, 37, ids=(11, 50)),
@@ -97,7 +101,7 @@ def class_table() -> NDArray[np.uint8]:
 
 def mean_table() -> NDArray[np.float32]:
     """Centre intensities, (len(CHANNELS), len(TISSUES))."""
-    return np.array([tissue.means for tissue in TISSUES], np.float32).T.copy()
+    return np.ascontiguousarray(np.array([tissue.means for tissue in TISSUES], np.float32).T)
 
 
 def freesurfer_table() -> NDArray[np.uint8]:

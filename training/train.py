@@ -1,7 +1,7 @@
 """Train `zeus-nano-head` on synthetic heads; resumable, seeded, on CPU or CUDA.
 
-    python -m training.train --maps ../shared/data/synthseg-labels/data/training_label_maps
-    python -m training.train --resume
+python -m training.train --maps ../shared/data/synthseg-labels/data/training_label_maps
+python -m training.train --resume
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import csv
 import dataclasses
 import json
-import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ class TrainingConfig:
     warm_up: int = 300
     cool_down: int = 4_000
     average: float = 0.998
-    network: NanoConfig = NanoConfig()
-    stream: StreamConfig = StreamConfig()
+    network: NanoConfig = dataclasses.field(default_factory=NanoConfig)
+    stream: StreamConfig = dataclasses.field(default_factory=StreamConfig)
 
 
 def _precision(device: torch.device) -> torch.dtype | None:
@@ -94,13 +94,17 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint to a temporary name, then rename it."""
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
+
+
+def _cast(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def save_resume(run: Path, folder: Path) -> None:
-    """Keep weights and their average in half precision, small enough to commit."""
+    """Keep the newest weights and their average in half precision, small enough to commit."""
     state = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    half = {key: {k: v.half() if v.is_floating_point() else v for k, v in state[key].items()} for key in ("network", "average")}
+    half = {key: _cast(state[key], torch.float16) for key in ("network", "average")}
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / f"{run.name}.pt", {"step": state["step"], **half})
 
@@ -109,11 +113,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--maps", type=Path, default=MAPS, help="folder of label maps (default: %(default)s)")
     parser.add_argument("--run", type=Path, default=HERE / "runs" / "zeus-nano-head")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint or training/resume")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the run's last checkpoint or from training/resume"
+    )
     parser.add_argument("--steps", type=int, default=TrainingConfig.steps)
     parser.add_argument("--cool-down", type=int, default=TrainingConfig.cool_down)
     parser.add_argument("--batch", type=int, default=TrainingConfig.batch)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes that make samples")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network (default: all)")
     parser.add_argument("--phantoms", type=int, default=StreamConfig.phantoms)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this long (0: never)")
@@ -127,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = TrainingConfig(options.steps, options.batch, cool_down=options.cool_down, stream=stream)
     device = torch.device(options.device)
     torch.manual_seed(stream.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     network, average = NanoNetwork(config.network), NanoNetwork(config.network)
     average.load_state_dict(network.state_dict())
     options.run.mkdir(parents=True, exist_ok=True)
@@ -135,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     last, committed = options.run / "last.pt", HERE / "resume" / f"{options.run.name}.pt"
     if options.resume and (last.exists() or committed.exists()):
         state = torch.load(last if last.exists() else committed, weights_only=True, map_location="cpu")
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state["network"].items()})
-        average.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state["average"].items()})
+        network.load_state_dict(_cast(state["network"], torch.float32))
+        average.load_state_dict(_cast(state["average"], torch.float32))
         if "optimiser" in state:
             optimiser.load_state_dict(state["optimiser"])
         step = int(state["step"])
@@ -150,6 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     precision = _precision(device)
     loss_of = torch.compile(segmentation_loss, dynamic=False)
     started, shown, total = time.monotonic(), time.monotonic(), 0.0
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))  # save, then end
     network.train()
     for image, counts, seen in loader:
         if step >= config.steps - config.cool_down:
@@ -174,7 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with (options.run / "curve.csv").open("a", newline="") as file:
                 csv.writer(file).writerow(row)
             shown, total = now, 0.0
-        done = step >= config.steps or (options.minutes and time.monotonic() - started > 60 * options.minutes)
+        late = bool(options.minutes) and time.monotonic() - started > 60 * options.minutes
+        done = step >= config.steps or late or stop
         if step % 250 == 0 or done:
             kept = {"network": network.state_dict(), "average": average.state_dict()}
             _save(last, {"step": step, "optimiser": optimiser.state_dict(), **kept})

@@ -74,7 +74,9 @@ class OnnxRuntimeEngine:
         try:
             results = self._session.run(names, inputs)
         except Exception as error:
-            raise DeviceError(f"the network failed on {self._description.device}: {str(error)[:300]}") from error
+            raise DeviceError(
+                f"the network failed on {self._description.device}: {str(error)[:300]}"
+            ) from error
         return dict(zip(names, results, strict=True))
 
     def __enter__(self) -> OnnxRuntimeEngine:

@@ -12,21 +12,10 @@ from runtime.formats.dicom_files import SourceFile, is_dicom, list_files
 from runtime.formats.dicom_read import read_dicom
 from runtime.formats.nifti_read import NIFTI_SUFFIXES, read_nifti
 from runtime.formats.study_archive import is_archive, unpack
-from runtime.study import MODALITIES, Modality, Series, Study
+from runtime.study import MODALITIES, Modality, Series, Study, modality_named
 
 __all__ = ["read_study"]
 
-_KEYS: dict[str, Modality] = {
-    "t1": "T1",
-    "t1w": "T1",
-    "t1c": "T1c",
-    "t1ce": "T1c",
-    "t1gd": "T1c",
-    "t2": "T2",
-    "t2w": "T2",
-    "flair": "FLAIR",
-    "ct": "CT",
-}
 _HOW_TO_NAME = "name each NIfTI or MGH file by what it shows, e.g. T1=a.nii.gz FLAIR=b.mgz CT=c.nii"
 
 
@@ -36,13 +25,14 @@ def _named_image(source: str) -> tuple[Modality, str, Path] | None:
     if match is None or Path(source).exists():
         return None
     key, path = match.group(1), Path(match.group(2))
-    if key.lower() not in _KEYS:
+    modality = modality_named(key)
+    if modality is None or modality == "other":
         raise UsageError(f"{key!r} in {source!r} is not a modality; use T1, T1c, T2, FLAIR or CT")
     if not path.is_file():
         raise UsageError(f"{path} is not a file")
     if not path.name.lower().endswith(NIFTI_SUFFIXES):
         raise UsageError(f"{path} is not named {', '.join(NIFTI_SUFFIXES)}; pass DICOM without a modality")
-    return _KEYS[key.lower()], key, path
+    return modality, key, path
 
 
 def _read_images(named: Sequence[tuple[Modality, str, Path]]) -> Study:

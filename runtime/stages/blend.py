@@ -33,7 +33,9 @@ def tile_origins(
         The tile positions of nnU-Net's `compute_steps_for_sliding_window`.
     """
     if min(shape) < 1 or min(tile) < 1 or not 0 <= overlap < 1:
-        raise UsageError(f"cannot tile {shape} by {tile} with overlap {overlap}; use sizes >= 1, overlap 0 to <1")
+        raise UsageError(
+            f"cannot tile {shape} by {tile} with overlap {overlap}; use sizes >= 1, overlap 0 to <1"
+        )
     axes = [_axis_origins(*sizes, overlap) for sizes in zip(shape, tile, strict=True)]
     return [(d, h, w) for d in axes[0] for h in axes[1] for w in axes[2]]
 
@@ -73,7 +75,9 @@ class Blend:
         weight_sum: Summed weights, (D, H, W) float32.
     """
 
-    def __init__(self, classes: int, shape: tuple[int, int, int], weight: NDArray[np.float32], kernels: Kernels):
+    def __init__(
+        self, classes: int, shape: tuple[int, int, int], weight: NDArray[np.float32], kernels: Kernels
+    ):
         """Start with nothing added.
 
         Args:

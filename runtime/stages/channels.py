@@ -57,7 +57,7 @@ def choose_channels(study: Study, manifest: Manifest) -> Selection:
         best = min(candidates, key=_coarseness)
         channels[channel.modality] = best
         notes += [
-            f"{_called(series)}: a second {channel.modality}, coarser than or equal to {_called(best)}; not used"
+            f"{_called(series)}: another {channel.modality}, no finer than {_called(best)}; not used"
             for series in candidates
             if series is not best
         ]

@@ -52,7 +52,9 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     """
     coarse = _bounding_grid(reference.grid, _COARSE_MM)
     if max(coarse.shape) * _COARSE_MM > 5000:
-        raise ImageError(f"the scan spans {max(coarse.shape) * _COARSE_MM:.0f} mm; its geometry is not credible")
+        raise ImageError(
+            f"the scan spans {max(coarse.shape) * _COARSE_MM:.0f} mm; its geometry is not credible"
+        )
     image = np.empty(coarse.shape, np.float32)
     threshold = _CT_FOREGROUND_HU if is_ct else statistics(reference, kernels).otsu()
     prepare(reference, coarse, image, Normalisation(0.0, 1.0, outside=-1e9), kernels)

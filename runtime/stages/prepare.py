@@ -61,8 +61,9 @@ def prepare(
     Trilinear. Where the new voxels are larger than the scan's, each is the mean of up to 4 x 4 x 4
     trilinear samples spread evenly over it, so small structures fade instead of flickering. Up to
     half a voxel beyond the border the edge voxel is repeated; farther out is `normalisation.outside`.
-    Voxels stored as NaN or infinity count as a stored 0. Interpolation is float32: the result is
-    within 1e-6 of the float64 one, relative to the largest stored magnitude times slope and gain.
+    Voxels stored as NaN or infinity count as a stored 0. Interpolation is float32 (so is a stored
+    int32): the result is within 2e-6 of the float64 one, relative to the largest of |stored * slope|
+    and |intercept - shift|, times gain.
 
     Args:
         volume: The scan.

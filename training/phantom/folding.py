@@ -129,7 +129,11 @@ class Hemisphere:
 def _sylvian(points: Points) -> Float:
     """Distance to the lateral fissure and the sheet of fluid over the insula, (N,) mm."""
     x, y, z = points
-    height = -7.0 + (22.0 - y) * np.float32(0.28) + 2.5 * np.sin(y * np.float32(0.16)) * np.sin(x * np.float32(0.12))
+    height = (
+        -7.0
+        + (22.0 - y) * np.float32(0.28)
+        + 2.5 * np.sin(y * np.float32(0.16)) * np.sin(x * np.float32(0.12))
+    )
     beyond = np.maximum(np.maximum(-28.0 - y, 38.0 - x), 0.0)
     fissure = np.sqrt((z - height) ** 2 * np.float32(0.93) + beyond * beyond)
     past = np.maximum(np.sqrt((y - 10.0) ** 2 + (1.8 * (z + 1.0)) ** 2) - 20.0, 0.0)

@@ -92,7 +92,7 @@ class Head:
     def of(parameters: HeadParameters) -> Head:
         """Build every shape of one head."""
         phases = np.random.default_rng([parameters.seed, 3]).uniform(0, 2 * np.pi, 6)
-        world_to_head = np.linalg.inv(head_to_world(parameters))
+        world_to_head = np.asarray(np.linalg.inv(head_to_world(parameters)), np.float64)
         return Head(parameters, world_to_head, phases, Brain.of(parameters), Skull.of(parameters))
 
     def may_touch(self, corners: NDArray[np.float64], affine: Affine) -> bool:

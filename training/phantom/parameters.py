@@ -125,7 +125,9 @@ def _random_lesions(draw: np.random.Generator) -> tuple[Lesion, ...]:
     if draw.random() < 0.5:
         side = float(draw.choice([-1.0, 1.0]))
         centre = (side * draw.uniform(24, 42), draw.uniform(-45, 42), draw.uniform(8, 34))
-        lesions.append(Lesion("tumour", centre, _triple(draw.uniform(10, 26, 3)), float(draw.uniform(0, 0.2))))
+        lesions.append(
+            Lesion("tumour", centre, _triple(draw.uniform(10, 26, 3)), float(draw.uniform(0, 0.2)))
+        )
     for _ in range(int(draw.integers(0, 9))):
         side = float(draw.choice([-1.0, 1.0]))
         centre = (side * draw.uniform(18, 34), draw.uniform(-38, 42), draw.uniform(12, 34))

@@ -72,7 +72,7 @@ class Protocol:
 
 _MR_TAGS: dict[str, object] = {
     "Modality": "MR",
-    "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+    "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"],
     "MagneticFieldStrength": 1.5,
     "ImagingFrequency": 63.87,
     "ImagedNucleus": "1H",

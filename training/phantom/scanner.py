@@ -92,11 +92,12 @@ def paint(
         image = _spread(image, axis)
     noise = generator.standard_normal(grid.shape, np.float32)
     if modality == "CT":
-        return image + np.float32(_CT_NOISE_HU) * _spread(_spread(noise, 1), 2) * np.float32(1.8)
+        image += np.float32(1.8 * _CT_NOISE_HU) * _spread(_spread(noise, 1), 2)
+        return image
     image *= _shading(grid, generator)
     image += np.float32(_MR_NOISE) * noise
     imaginary = generator.standard_normal(grid.shape, np.float32) * np.float32(_MR_NOISE)
-    return np.hypot(image, imaginary)
+    return np.asarray(np.hypot(image, imaginary), np.float32)
 
 
 def _add_fat(part: NDArray[np.float32], sample: NDArray[np.int16], grid: Grid, step: float) -> None:
@@ -114,7 +115,7 @@ def _add_fat(part: NDArray[np.float32], sample: NDArray[np.int16], grid: Grid, s
 def _spread(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Blur along one axis with weights 0.2, 0.6, 0.2; the outermost planes stay as they are."""
     moved = np.moveaxis(image, axis, 0)
-    spread = image.copy()
+    spread = np.array(image, np.float32)
     target = np.moveaxis(spread, axis, 0)
     target[1:-1] = np.float32(0.6) * moved[1:-1] + np.float32(0.2) * (moved[:-2] + moved[2:])
     return spread

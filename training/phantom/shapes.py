@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class Tube:
         """Approximate signed distance, negative inside, (N,) mm."""
         best = np.full(points[0].shape, np.float32(1e6))
         pairs = list(zip(self.nodes, self.radii, strict=True))
-        for (start, radius), (end, end_radius) in zip(pairs[:-1], pairs[1:], strict=True):
+        for (start, radius), (end, end_radius) in pairwise(pairs):
             step = [b - a for a, b in zip(start, end, strict=True)]
             along = sum(
                 (values - np.float32(a)) * np.float32(s / sum(c * c for c in step))

@@ -38,12 +38,15 @@ _CAROTID = Tube(
 )
 _BASILAR = Tube(((9.0, -14.0, -70.0), (2.0, 0.0, -50.0), (0.0, 10.0, -28.0)), (1.8, 1.9, 1.7))
 _JUGULAR = Tube(
-    ((0.0, -79.0, -22.0), (40.0, -63.0, -30.0), (52.0, -36.0, -34.0), (42.0, -22.0, -56.0), (27.0, -4.0, -66.0),
-     (31.0, -2.0, -190.0)),
+    ((0.0, -79.0, -22.0), (40.0, -63.0, -30.0), (52.0, -36.0, -34.0), (42.0, -22.0, -56.0),
+     (27.0, -4.0, -66.0), (31.0, -2.0, -190.0)),
     (3.2, 3.6, 3.8, 4.0, 4.0, 4.2),
 )  # fmt: skip
 _STRAIGHT_SINUS = Tube(((0.0, -26.0, -1.0), (0.0, -79.0, -20.0)), (1.8, 2.4))
-_JAW = Tube(((46.0, 12.0, -62.0), (45.0, 16.0, -100.0), (28.0, 52.0, -116.0), (0.0, 68.0, -119.0)), (4.0, 6.5, 7.0, 7.5))
+_JAW = Tube(
+    ((46.0, 12.0, -62.0), (45.0, 16.0, -100.0), (28.0, 52.0, -116.0), (0.0, 68.0, -119.0)),
+    (4.0, 6.5, 7.0, 7.5),
+)
 _TEETH = Tube(((24.0, 44.0, -92.0), (17.0, 64.0, -92.0), (0.0, 74.0, -92.0)), (6.5, 6.5, 6.5))
 _SINUSES: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = (
     ((8.0, 85.0, -22.0), (13.0, 4.5, 11.0)),
@@ -125,7 +128,9 @@ class Skull:
         self._paint_bone(side, face, cavity, labels)
         deep = surface < -1.5
         for centre, semi in _SINUSES:
-            labels[inside_ellipsoid(face, centre, (semi[0] + 1.5, semi[1] + 1.5, semi[2] + 1.5)) & deep] = _BONE
+            labels[inside_ellipsoid(face, centre, (semi[0] + 1.5, semi[1] + 1.5, semi[2] + 1.5)) & deep] = (
+                _BONE
+            )
         nose = inside_ellipsoid(face, (0.0, 64.0, -63.0), (15.0, 39.0, 17.0)) & (surface < -3.0)
         labels[nose] = _MUCOSA
         meatus = np.abs(side[0] - 5.0 - 1.5 * np.sin(z * np.float32(0.45))) < 1.1
@@ -192,7 +197,12 @@ class Skull:
         sagittal = (np.abs(x) < 4.5 + 0.75 * (cavity + 1.0)) & (cavity > -7.0) & (z > -18)
         sagittal &= (y < 78.0) & ((z > 5) | (y < 0))
         labels[fluid & sagittal] = 514
-        for tube, value in ((_STRAIGHT_SINUS, _VEIN), (_JUGULAR, _VEIN), (_CAROTID, _ARTERY), (_BASILAR, _ARTERY)):
+        for tube, value in (
+            (_STRAIGHT_SINUS, _VEIN),
+            (_JUGULAR, _VEIN),
+            (_CAROTID, _ARTERY),
+            (_BASILAR, _ARTERY),
+        ):
             labels[fluid & (tube.distance(side) < 0)] = value
         labels[fluid & (_NERVE.distance(side) < 0)] = 530
         labels[fluid & (_CORD_TUBE.distance(points) < 0) & (z < -67)] = _CORD

@@ -1,0 +1,175 @@
+"""What a result says about itself: every decision, assumption, figure and hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from runtime.version import PRODUCT, RESEARCH_USE, __version__
+
+__all__ = [
+    "ChannelReport",
+    "Clock",
+    "OutputReport",
+    "RegistrationReport",
+    "Report",
+    "StructureReport",
+    "library_versions",
+    "machine",
+    "peak_bytes",
+]
+
+SCHEMA = "zeus-edge-report/1"
+_LIBRARIES = ("numpy", "onnxruntime", "pydicom", "nibabel", "highdicom", "SimpleITK", "pillow")
+
+
+@dataclass(frozen=True)
+class RegistrationReport:
+    """How a channel was brought into the reference's coordinates.
+
+    Attributes:
+        method: "same frame of reference", "identity (the reference)" or the registration's name.
+        residual_mm: Estimated error of the registration; 0 where none was needed.
+        limit_mm: The gate; beyond it the channel is dropped.
+        reference_to_channel: (4, 4) RAS+ of the reference to RAS+ of the channel.
+    """
+
+    method: str
+    residual_mm: float
+    limit_mm: float
+    reference_to_channel: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class ChannelReport:
+    """One series and what became of it."""
+
+    modality: str
+    series: str
+    reason: str
+    certain: bool
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    is_reference: bool
+    used: bool
+    registration: RegistrationReport
+    gain: float
+
+
+@dataclass(frozen=True)
+class StructureReport:
+    """One structure: label value (0 for a union), codes, volume and border contact."""
+
+    name: str
+    value: int
+    code: str
+    meaning: str
+    voxels: int
+    volume_ml: float
+    touches_border: bool
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """One written file."""
+
+    file: str
+    bytes: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole of `report.json`; no patient data beyond the series' UIDs or file names.
+
+    Attributes:
+        warnings: What a reader must know before using the masks.
+        assumptions: What was decided about the input, and what was left out.
+        seconds: Wall time of each stage.
+        peak_bytes: Largest resident memory of the process so far.
+    """
+
+    model: dict[str, str]
+    engine: dict[str, str]
+    kernels: str
+    threads: int
+    machine: dict[str, str]
+    channels: tuple[ChannelReport, ...]
+    structures: tuple[StructureReport, ...]
+    warnings: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    seconds: dict[str, float]
+    peak_bytes: int
+    model_grid: dict[str, Any]
+    created: str
+    versions: dict[str, str] = field(default_factory=dict)
+    outputs: tuple[OutputReport, ...] = ()
+    schema: str = SCHEMA
+    product: str = PRODUCT
+    product_version: str = __version__
+    use: str = RESEARCH_USE
+
+    def to_json(self) -> str:
+        """The text of `report.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+class Clock:
+    """Wall time of named stages; a stage that runs twice adds up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body of a `with` block."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self._started
+
+
+def peak_bytes() -> int:
+    """Largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine() -> dict[str, str]:
+    """Processor, usable CPUs, operating system and Python."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    return {
+        "processor": model,
+        "usable_cpus": str(len(os.sched_getaffinity(0))),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that are loaded in this process."""
+    loaded = {name.partition(".")[0].lower() for name in sys.modules} | {"pillow"}
+    return {name: metadata.version(name) for name in _LIBRARIES if name.lower() in loaded}

@@ -1,0 +1,79 @@
+"""Bring every channel into the coordinates of the reference, or drop it and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.kernels import Kernels
+from runtime.stages.channels import Selection
+from runtime.study import Series
+from runtime.volume import Affine
+
+__all__ = ["RESIDUAL_LIMIT_MM", "Placed", "place_channels"]
+
+RESIDUAL_LIMIT_MM = 3.0
+"""Two model voxels: beyond it a channel would put borders into its neighbours' tissue."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One channel and where it lies.
+
+    Attributes:
+        series: The scan.
+        world: RAS+ of the reference to RAS+ of this scan, (4, 4).
+        method: How that was found.
+        residual_mm: Estimated error; 0 where both share scanner coordinates.
+        used: False when the residual is beyond the limit.
+        limit_mm: The limit.
+    """
+
+    series: Series
+    world: Affine
+    method: str
+    residual_mm: float
+    used: bool
+    limit_mm: float = RESIDUAL_LIMIT_MM
+
+
+def _shares_coordinates(series: Series, reference: Series) -> bool:
+    uid = series.frame_of_reference_uid
+    known = uid is not None and uid == reference.frame_of_reference_uid
+    return known or series.volume.grid.same_place_as(reference.volume.grid)
+
+
+def place_channels(
+    selection: Selection, kernels: Kernels, advance: Callable[[float], None]
+) -> tuple[Placed, ...]:
+    """Find the rigid transform of every channel.
+
+    Channels with the reference's frame of reference, or (where none is known) exactly its grid,
+    are taken as they lie; the others are registered.
+
+    Args:
+        selection: The chosen series.
+        kernels: Threads to use.
+        advance: Told the finished share, 0…1.
+    """
+    placed = []
+    reference = selection.reference
+    for done, series in enumerate(selection.channels.values()):
+        if series is reference:
+            placed.append(Placed(series, np.eye(4), "identity (the reference)", 0.0, True))
+        elif _shares_coordinates(series, reference):
+            placed.append(Placed(series, np.eye(4), "same frame of reference or grid", 0.0, True))
+        else:
+            advance(done / len(selection.channels))
+            placed.append(_registered(series, reference, kernels))
+    return tuple(placed)
+
+
+def _registered(series: Series, reference: Series, kernels: Kernels) -> Placed:
+    from runtime.stages.align import align
+
+    found = align(series.volume, reference.volume, kernels.threads)
+    used = found.trustworthy(RESIDUAL_LIMIT_MM)
+    return Placed(series, found.world, found.method, found.residual_mm, used)
