@@ -145,7 +145,7 @@ def write_bundle(checkpoint: Path, out: Path, version: str, accuracy: Sequence[M
 def _provenance(step: int) -> dict[str, str]:
     return {
         "method": "synthetic images only: label maps, random contrast, resolution, bias, noise, deformation",
-        "label_maps": "17 of 20 SynthSeg training label maps (BBillot/SynthSeg, Apache-2.0), 18 to 20 held out",
+        "label_maps": "17 of 20 SynthSeg training label maps (Apache-2.0); 18 to 20 held out",
         "phantoms": "analytic head phantom of this project, random parameters",
         "steps": str(step),
         "command": "python -m training.train; python -m export.nano_bundle",

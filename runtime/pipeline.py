@@ -77,6 +77,7 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
     reference = selection.reference
     with clock.stage("align"):
         placed = place_channels(selection, kernels, lambda share: progress("align", share))
+        _check_required(placed, manifest.channels)
     with clock.stage("locate"):
         is_ct = reference.modality == "CT"
         grid = model_grid(reference.volume, is_ct, manifest.grid, manifest.encoder.multiple_of, kernels)
@@ -99,6 +100,14 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
         warnings = _warnings(measurements, placed, manifest.body_part)
     notes = (*study.notes, *selection.notes, *(note for item in placed for note in item.series.notes))
     return Segmented(labels, reference, placed, gains, measurements, grid, warnings, notes)
+
+
+def _check_required(placed: tuple[Placed, ...], channels: tuple[ChannelEntry, ...]) -> None:
+    """Refuse to go on without a channel that the bundle cannot do without."""
+    required = {channel.modality for channel in channels if channel.required}
+    for item in placed:
+        if not item.used and item.series.modality in required:
+            raise ImageError(f"the {item.series.modality} scan is needed and {item.reason}; scan it again")
 
 
 def _prepare(
@@ -129,8 +138,7 @@ def _warnings(
     if not shown:
         raise ImageError(f"this is not a {body_part}: {warnings[0]}; give a study that shows a {body_part}")
     dropped = [
-        f"{item.series.modality} was dropped: its registration residual {item.residual_mm:.1f} mm is beyond "
-        f"the limit of {item.limit_mm:.1f} mm; the result uses "
+        f"{item.series.modality} was dropped: {item.reason}; the result uses "
         f"{', '.join(other.series.modality for other in placed if other.used)} only"
         for item in placed
         if not item.used

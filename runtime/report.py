@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,11 @@ __all__ = [
 ]
 
 SCHEMA = "zeus-edge-report/1"
-_LIBRARIES = ("numpy", "onnxruntime", "pydicom", "nibabel", "highdicom", "SimpleITK", "pillow")
+_LIBRARIES = {
+    **{name: name for name in ("numpy", "onnxruntime", "pydicom", "nibabel", "highdicom", "SimpleITK")},
+    "PIL": "pillow",
+}
+"""Import name to what people call it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ class Report:
 
     def to_json(self) -> str:
         """The text of `report.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode("utf-8", "replace").decode()  # a file name need not be valid Unicode
 
 
 class Clock:
@@ -170,6 +174,12 @@ def machine() -> dict[str, str]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that are loaded in this process."""
-    loaded = {name.partition(".")[0].lower() for name in sys.modules} | {"pillow"}
-    return {name: metadata.version(name) for name in _LIBRARIES if name.lower() in loaded}
+    """Versions of the libraries that are loaded in this process.
+
+    Asked of the modules themselves: ONNX Runtime comes from distributions of several names.
+    """
+    return {
+        called: str(getattr(sys.modules[name], "__version__", "unknown"))
+        for name, called in _LIBRARIES.items()
+        if name in sys.modules
+    }

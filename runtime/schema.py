@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -11,6 +10,12 @@ from typing import Any, TypeVar
 __all__ = ["SchemaError", "build"]
 
 T = TypeVar("T")
+
+_LARGEST = 3.4e38
+"""End of float32, in which every number ends up."""
+
+_SHOWN = 80
+"""Characters of a stranger's text that a message repeats."""
 
 
 class SchemaError(ValueError):
@@ -21,7 +26,8 @@ def build(kind: type[T], value: object, where: str = "$") -> T:
     """Make a `kind` from decoded JSON.
 
     Known: dataclasses, `tuple[X, ...]`, fixed tuples, `dict[str, X]`, `X | None`, `Literal`, str,
-    int, float and bool. Integers are accepted as floats; nothing else is converted.
+    int, float and bool. Integers are accepted as floats; nothing else is converted. Text is
+    printable (a message may end on a terminal), numbers fit into float32.
 
     Args:
         kind: A dataclass or any of the types above.
@@ -43,7 +49,9 @@ def _build(kind: Any, value: object, where: str) -> object:
     if origin is dict:
         if not isinstance(value, dict):
             raise SchemaError(f"{where}: expected an object")
-        return {str(key): _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        keys = [str(_scalar(str, key, f"{where}, a key")) for key in value]
+        items = zip(keys, value.values(), strict=True)
+        return {key: _build(arguments[1], item, f"{where}.{_shown(key)}") for key, item in items}
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
@@ -51,7 +59,7 @@ def _build(kind: Any, value: object, where: str) -> object:
         return _build(inner, value, where)
     if origin is typing.Literal:
         if value not in arguments:
-            raise SchemaError(f"{where}: expected one of {arguments}, got {value!r}")
+            raise SchemaError(f"{where}: expected one of {arguments}, got {_shown(value)}")
         return value
     return _scalar(kind, value, where)
 
@@ -62,7 +70,7 @@ def _record(kind: Any, value: object, where: str) -> object:
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := sorted(set(value) - set(fields)):
-        raise SchemaError(f"{where}: unknown key {unknown[0]!r}")
+        raise SchemaError(f"{where}: unknown key {_shown(unknown[0])}")
     missing = (dataclasses.MISSING, dataclasses.MISSING)
     for name, field in fields.items():
         if name not in value and (field.default, field.default_factory) == missing:
@@ -82,10 +90,19 @@ def _sequence(arguments: tuple[Any, ...], value: object, where: str) -> tuple[ob
 
 
 def _scalar(kind: Any, value: object, where: str) -> object:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    is_number = kind is float and isinstance(value, (int, float))
+    if not (is_number or isinstance(value, kind)) or (isinstance(value, bool) and kind is not bool):
         raise SchemaError(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SchemaError(f"{where}: not a finite number")
-    return value
+    if isinstance(value, str) and not value.isprintable():
+        raise SchemaError(f"{where}: holds a character that cannot be printed")
+    if kind is not float:
+        return value
+    if not abs(typing.cast("float", value)) <= _LARGEST:  # NaN is not either
+        raise SchemaError(f"{where}: not a finite number of float32")
+    return float(typing.cast("float", value))
+
+
+def _shown(value: object) -> str:
+    """A value of the document for a message, cut short."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.tissues import TISSUES, freesurfer_table, index_of
+from runtime.volume import Spacing
+from training.tissues import TISSUES, class_table, freesurfer_table, index_of
 
-__all__ = ["Head", "load_label_map", "tissue_map"]
+__all__ = ["Head", "classes_of", "load_label_map", "tissue_map"]
 
 _ENVELOPE_MM = 9.0
 """Fluid reached by closing the brain with this radius counts as inside the brain's envelope."""
@@ -34,6 +35,30 @@ def _brain_tissues() -> list[int]:
     return [index for index, tissue in enumerate(TISSUES) if tissue.structure not in outside]
 
 
+def _distance_mm(mask: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.float32]:
+    """Distance of every voxel to the mask, 0 inside."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing([float(value) for value in spacing_mm[::-1]])
+    distance = SimpleITK.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    return np.maximum(SimpleITK.GetArrayFromImage(distance), 0)
+
+
+def _tissues_of(
+    labels: NDArray[np.int16], spacing_mm: Spacing
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Tissues, and which voxels are brain tissue."""
+    tissues = freesurfer_table()[np.clip(labels, 0, 9999)]
+    brain = np.isin(tissues, _brain_tissues())
+    grown = _distance_mm(brain, spacing_mm) <= _ENVELOPE_MM
+    envelope = _distance_mm(~grown, spacing_mm) > _ENVELOPE_MM
+    fluid = tissues == index_of("sulcal fluid")
+    tissues[fluid & ~envelope] = index_of("outer fluid")
+    tissues[(tissues == index_of("vessel")) & ~envelope] = index_of("dura and sinus")
+    return tissues, brain
+
+
 def tissue_map(labels: NDArray[np.int16]) -> Head:
     """Turn a 1 mm RAS map of FreeSurfer-style ids into tissues.
 
@@ -43,17 +68,18 @@ def tissue_map(labels: NDArray[np.int16]) -> Head:
     Args:
         labels: (I, J, K) ids, axes R, A, S, 1 mm.
     """
-    from scipy.ndimage import distance_transform_edt
+    tissues, brain = _tissues_of(labels, np.ones(3))
+    return Head(np.ascontiguousarray(tissues), np.argwhere(brain).mean(axis=0).astype(np.float32))
 
-    tissues = freesurfer_table()[np.clip(labels, 0, 9999)]
-    brain = np.isin(tissues, _brain_tissues())
-    grown = distance_transform_edt(~brain) <= _ENVELOPE_MM
-    envelope = distance_transform_edt(grown) > _ENVELOPE_MM
-    fluid = tissues == index_of("sulcal fluid")
-    tissues[fluid & ~envelope] = index_of("outer fluid")
-    tissues[(tissues == index_of("vessel")) & ~envelope] = index_of("dura and sinus")
-    centre = np.argwhere(brain).mean(axis=0).astype(np.float32)
-    return Head(np.ascontiguousarray(tissues), centre)
+
+def classes_of(labels: NDArray[np.int16], spacing_mm: Spacing) -> NDArray[np.uint8]:
+    """Class index into `CLASS_NAMES` of every voxel of a map of FreeSurfer-style ids.
+
+    Args:
+        labels: (I, J, K) ids.
+        spacing_mm: (3,), in the axis order of `labels`.
+    """
+    return class_table()[_tissues_of(labels, spacing_mm)[0]]
 
 
 def load_label_map(path: Path, cache: Path) -> Head:

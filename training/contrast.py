@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,11 @@ def _choose_channels(random: Generator) -> list[int]:
 
 
 def paint(
-    fractions: Tensor, random: Generator, spacing_mm: float, config: ContrastConfig
+    fractions: Tensor,
+    random: Generator,
+    spacing_mm: float,
+    config: ContrastConfig,
+    chosen: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the channels of one head.
 
@@ -160,6 +165,7 @@ def paint(
         random: Where chance comes from.
         spacing_mm: Voxel size.
         config: How looks vary.
+        chosen: Indices of the channels to draw; a random subset when absent.
 
     Returns:
         Channels (5, I, J, K) float32, missing ones zero; tissue fractions (tissues, I, J, K)
@@ -174,7 +180,7 @@ def paint(
         parts[:, lost] = 0
         parts[0, lost] = 1
     flat = parts.view(len(TISSUES), -1)
-    chosen = _choose_channels(random)
+    chosen = _choose_channels(random) if chosen is None else chosen
     channels = torch.zeros(len(CHANNELS), *shape)
     seen = torch.zeros(shape, dtype=torch.bool)
     thick_study = random.random() < config.thick

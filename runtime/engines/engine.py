@@ -43,6 +43,7 @@ class Engine(Protocol):
 
         Raises:
             DeviceError: The device failed or is out of memory.
+            BundleError: The network has other inputs.
         """
         ...
 

@@ -13,6 +13,15 @@ from runtime.errors import BundleError, DeviceError
 
 __all__ = ["OnnxRuntimeEngine", "cuda_is_usable"]
 
+_SILENT = 4
+"""Only fatal messages: every other one comes as an exception too, and a pipe stays clean."""
+
+_WRONG_FILE = (
+    *("InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "NotImplemented"),
+    "ValueError",
+)
+"""What ONNX Runtime raises when the network is to blame and not the device."""
+
 
 def cuda_is_usable() -> bool:
     """Whether this ONNX Runtime was built with its CUDA provider."""
@@ -41,15 +50,27 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = _SILENT
+        # A network may not read files beside it: they are not in the manifest, so nobody checked them.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", f"{network}.no-other-file"
+        )
         options.enable_cpu_mem_arena = False  # the arena keeps every tile's high-water mark for good
         providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}[device]
         if providers[0] not in onnxruntime.get_available_providers():
             raise DeviceError("this ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
+        onnxruntime.set_default_logger_severity(_SILENT)
         try:
-            self._session = onnxruntime.InferenceSession(str(network), options, providers=providers)
+            # Its own fallback prints to standard output and would hide that the device is not there.
+            self._session = onnxruntime.InferenceSession(
+                str(network), options, providers=providers, enable_fallback=0
+            )
         except Exception as error:
-            raise BundleError(f"{network} cannot be loaded: {str(error).splitlines()[0][:300]}") from error
+            if device == "cuda" and type(error).__name__ not in _WRONG_FILE:
+                raise DeviceError(f"CUDA cannot be used ({_first_line(error)}); use --device cpu") from error
+            raise BundleError(
+                f"{network} cannot be loaded ({_first_line(error)}); copy or export the bundle again"
+            ) from error
         if self._session.get_providers()[0] != providers[0]:
             raise DeviceError("ONNX Runtime fell back to the CPU: no usable CUDA device; use --device cpu")
         where = "cpu" if device == "cpu" else "cuda:0"
@@ -69,13 +90,19 @@ class OnnxRuntimeEngine:
 
         Raises:
             DeviceError: The device failed or is out of memory.
+            BundleError: The network has other inputs.
         """
         names = [output.name for output in self._session.get_outputs()]
         try:
             results = self._session.run(names, inputs)
         except Exception as error:
+            if type(error).__name__ in _WRONG_FILE:
+                raise BundleError(
+                    f"the network does not take what its manifest says ({_first_line(error)}); export it again"
+                ) from error
             raise DeviceError(
-                f"the network failed on {self._description.device}: {str(error)[:300]}"
+                f"the network failed on {self._description.device} ({_first_line(error)}); "
+                "close other programs or use another --device"
             ) from error
         return dict(zip(names, results, strict=True))
 
@@ -86,3 +113,8 @@ class OnnxRuntimeEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._session
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error's text, cut short; its type where there is no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -52,7 +52,10 @@ def choose_channels(study: Study, manifest: Manifest) -> Selection:
         candidates = [series for series in study.series if series.modality == channel.modality]
         if not candidates:
             if channel.required:
-                raise ImageError(f"{manifest.name} needs a {channel.modality} series and the study has none")
+                raise ImageError(
+                    f"{manifest.name} needs a {channel.modality} series and the study has none; send it too, "
+                    f"or name it with --as UID={channel.modality}"
+                )
             continue
         best = min(candidates, key=_coarseness)
         channels[channel.modality] = best

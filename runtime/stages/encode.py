@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.bundle import Manifest
 from runtime.engines.engine import Engine
+from runtime.errors import BundleError
 from runtime.kernels import Kernels
 from runtime.stages.blend import Blend, gaussian_weight, tile_origins
 
@@ -37,6 +38,10 @@ def encode(
 
     Returns:
         (features, I, J, K).
+
+    Raises:
+        BundleError: The network answers with something else than its manifest says.
+        DeviceError: The device failed.
     """
     source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
     shape = image.shape[1], image.shape[2], image.shape[3]
@@ -46,8 +51,15 @@ def encode(
 
     def run(tile: NDArray[Any]) -> NDArray[np.float32]:
         batch = np.ascontiguousarray(tile[None], dtype)
-        features = engine.run({source.name: batch})[result.name][0]
-        return np.ascontiguousarray(features, np.float32)
+        features = engine.run({source.name: batch}).get(result.name)
+        wanted = (1, result.shape[1], *tile.shape[1:])
+        if features is None or features.shape != wanted:
+            found = "nothing" if features is None else features.shape
+            raise BundleError(
+                f"{manifest.name}: the network gave {found} for {result.name!r} where its manifest says "
+                f"{wanted}; export the bundle again"
+            )
+        return np.ascontiguousarray(features[0], np.float32)
 
     if len(origins) == 1:
         features = run(image)

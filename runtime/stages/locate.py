@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from runtime.bundle import ModelGrid
@@ -19,6 +21,8 @@ _LEAST_MM2 = 400.0
 """A plane through the head shows at least this area; less is noise, a couch or a cable."""
 
 _LARGEST_MM = 400.0
+_LARGEST_SCAN_MM = 5000.0
+_MOST_COARSE_VOXELS = 1 << 26
 _CT_FOREGROUND_HU = -300.0
 
 
@@ -51,10 +55,9 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
         ImageError: Nothing stands out from the background, or it is larger than any head.
     """
     coarse = _bounding_grid(reference.grid, _COARSE_MM)
-    if max(coarse.shape) * _COARSE_MM > 5000:
-        raise ImageError(
-            f"the scan spans {max(coarse.shape) * _COARSE_MM:.0f} mm; its geometry is not credible"
-        )
+    if max(coarse.shape) * _COARSE_MM > _LARGEST_SCAN_MM or math.prod(coarse.shape) > _MOST_COARSE_VOXELS:
+        spans = " x ".join(f"{n * _COARSE_MM:.0f}" for n in coarse.shape)
+        raise ImageError(f"the scan spans {spans} mm, which is not credible; check its voxel size")
     image = np.empty(coarse.shape, np.float32)
     threshold = _CT_FOREGROUND_HU if is_ct else statistics(reference, kernels).otsu()
     prepare(reference, coarse, image, Normalisation(0.0, 1.0, outside=-1e9), kernels)
@@ -64,7 +67,7 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
         area = foreground.sum(axis=tuple(n for n in range(3) if n != axis)) * _COARSE_MM**2
         planes = np.flatnonzero(area >= _LEAST_MM2)
         if len(planes) == 0:
-            raise ImageError("nothing stands out from the background of this scan; is it a head?")
+            raise ImageError("nothing stands out from the background of this scan; give a scan of a head")
         low[axis], high[axis] = planes[0] - 0.5, planes[-1] + 0.5
     origin = coarse.affine[:3, 3]
     low = origin + low * _COARSE_MM - _MARGIN_MM
@@ -73,7 +76,7 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     inside_high = origin + (np.array(coarse.shape) - 0.5) * _COARSE_MM
     low, high = np.maximum(low, inside_low), np.minimum(high, inside_high)
     if (high - low).max() > _LARGEST_MM:
-        raise ImageError(f"the body in this scan spans {(high - low).max():.0f} mm; that is not a head")
+        raise ImageError(f"the body in this scan spans {(high - low).max():.0f} mm; that is not a head, give a head scan")
     spacing = np.array(model.spacing_mm)
     sides = np.maximum(1, np.ceil((high - low) / spacing / multiple)).astype(int) * multiple
     first = (low + high) / 2 - (sides - 1) / 2 * spacing

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.errors import ImageError
 from runtime.kernels import Kernels
 from runtime.stages.channels import Selection
 from runtime.study import Series
@@ -27,8 +28,9 @@ class Placed:
         world: RAS+ of the reference to RAS+ of this scan, (4, 4).
         method: How that was found.
         residual_mm: Estimated error; 0 where both share scanner coordinates.
-        used: False when the residual is beyond the limit.
-        limit_mm: The limit.
+        used: False when the registration failed or cannot be trusted.
+        limit_mm: The limit of the residual.
+        reason: Why it is not used; "" when it is.
     """
 
     series: Series
@@ -37,12 +39,14 @@ class Placed:
     residual_mm: float
     used: bool
     limit_mm: float = RESIDUAL_LIMIT_MM
+    reason: str = ""
 
 
 def _shares_coordinates(series: Series, reference: Series) -> bool:
-    uid = series.frame_of_reference_uid
-    known = uid is not None and uid == reference.frame_of_reference_uid
-    return known or series.volume.grid.same_place_as(reference.volume.grid)
+    here, there = series.frame_of_reference_uid, reference.frame_of_reference_uid
+    if here is not None and there is not None:
+        return here == there  # an equal grid proves nothing: protocols repeat it after the patient moved
+    return series.volume.grid.same_place_as(reference.volume.grid)
 
 
 def place_channels(
@@ -51,7 +55,7 @@ def place_channels(
     """Find the rigid transform of every channel.
 
     Channels with the reference's frame of reference, or (where none is known) exactly its grid,
-    are taken as they lie; the others are registered.
+    are taken as they lie; the others are registered, and dropped where that cannot be trusted.
 
     Args:
         selection: The chosen series.
@@ -74,6 +78,16 @@ def place_channels(
 def _registered(series: Series, reference: Series, kernels: Kernels) -> Placed:
     from runtime.stages.align import align
 
-    found = align(series.volume, reference.volume, kernels.threads)
+    try:
+        found = align(series.volume, reference.volume, kernels.threads)
+    except ImageError as error:
+        method = "could not be registered"
+        return Placed(series, np.eye(4), method, 0.0, used=False, reason=f"{method}: {error}")
     used = found.trustworthy(RESIDUAL_LIMIT_MM)
-    return Placed(series, found.world, found.method, found.residual_mm, used)
+    doubt = (
+        f"its registration cannot be trusted (residual {found.residual_mm:.1f} mm, limit "
+        f"{RESIDUAL_LIMIT_MM:.1f} mm; similarity {found.similarity:.2f}; overlap {found.overlap:.0%})"
+    )
+    return Placed(
+        series, found.world, found.method, found.residual_mm, used, reason="" if used else doubt
+    )

@@ -1,0 +1,1 @@
+"""How fast, how big and how right: figures that commands print."""
