@@ -42,7 +42,10 @@ class TrainingConfig:
         batch: Patches per step.
         rate: Learning rate after the warm-up.
         warm_up: Steps of linear warm-up.
-        cool_down: Steps of linear decay to zero at the end; batch statistics are frozen in them.
+        cool_down: Steps of linear decay to zero at the end.
+        settle: Steps after which batch statistics are frozen. One patch is one batch, and a CT says
+            nothing about the statistics of a FLAIR: with live statistics the network that is
+            exported (frozen ones) is not the one that was trained.
         average: Decay of the exponential average of the weights that is exported.
         network: Size of the network.
         stream: What the data looks like.
@@ -53,6 +56,7 @@ class TrainingConfig:
     rate: float = 1e-3
     warm_up: int = 300
     cool_down: int = 4_000
+    settle: int = 1_200
     average: float = 0.998
     network: NanoConfig = dataclasses.field(default_factory=NanoConfig)
     stream: StreamConfig = dataclasses.field(default_factory=StreamConfig)
@@ -163,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))  # save, then end
     network.train()
     for image, counts, seen in loader:
-        if step >= config.steps - config.cool_down:
+        if step >= config.settle:
             _freeze_statistics(network)
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, config)

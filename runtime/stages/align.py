@@ -19,8 +19,9 @@ _WORKING_MM = 2.0
 _HOUNSFIELD_WINDOW = (-200.0, 400.0)
 _AIR_MM = 8.0
 """Air around the head that takes part: it anchors the outline."""
-_INTERIOR_MM = 26.0
-"""Depth below the skin that counts as interior."""
+_INTERIOR_MM = 24.0
+_INTERIOR_CT_MM = 28.0
+"""Depth below the skin that counts as interior; in CT the bright bone must be kept farther away."""
 _BRAIN_HEIGHT_MM = 110.0
 """How far below the vertex the interior reaches."""
 _LEAST_SIMILARITY = 0.15
@@ -120,15 +121,16 @@ def _prepare(volume: Volume, name: str) -> HeadImage:
     if not np.isfinite(voxels).all():
         raise ImageError(f"the {name} image has voxels that are not finite; replace them before aligning")
     affine = coarser_affine(_LPS @ volume.affine, factors)
+    depth_mm = _INTERIOR_MM
     if voxels.min() < -500:  # only Hounsfield units go that low
-        low, high = _HOUNSFIELD_WINDOW
+        (low, high), depth_mm = _HOUNSFIELD_WINDOW, _INTERIOR_CT_MM
     else:
         low, high = (float(value) for value in np.percentile(voxels, (1.0, 99.5)))
     scaled = np.clip((voxels - np.float32(low)) / np.float32(max(high - low, 1e-20)), 0.0, 1.0)
     if scaled.min() == scaled.max():
         raise ImageError(f"the {name} image is constant; there is nothing to align")
     threshold = _otsu(scaled)
-    interior = _interior(scaled > threshold, affine)
+    interior = _interior(scaled > threshold, affine, depth_mm)
     tissue = scaled > 0.7 * threshold
     near = _grown(tissue, _reach(affine, _AIR_MM))
     profiles = [tissue.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
@@ -165,7 +167,7 @@ def _grown(mask: NDArray[np.bool_], reach: list[int]) -> NDArray[np.bool_]:
     return near
 
 
-def _interior(tissue: NDArray[np.bool_], affine: Affine) -> NDArray[np.bool_]:
+def _interior(tissue: NDArray[np.bool_], affine: Affine, depth_mm: float) -> NDArray[np.bool_]:
     """The part of the head deep below the skin and not far below the vertex.
 
     A voxel is in the head if there is tissue on both sides of it, left and right, front and back.
@@ -176,7 +178,7 @@ def _interior(tissue: NDArray[np.bool_], affine: Affine) -> NDArray[np.bool_]:
         ahead = np.maximum.accumulate(tissue, axis=axis)
         behind = np.flip(np.maximum.accumulate(np.flip(tissue, axis), axis=axis), axis)
         filled &= ahead & behind
-    deep = ~_grown(~filled, _reach(affine, _INTERIOR_MM))
+    deep = ~_grown(~filled, _reach(affine, depth_mm))
     up = nearest[2]
     area = filled.sum(axis=tuple({0, 1, 2} - {up}))
     height = np.arange(len(area)) * affine[2, up]

@@ -76,7 +76,9 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     inside_high = origin + (np.array(coarse.shape) - 0.5) * _COARSE_MM
     low, high = np.maximum(low, inside_low), np.minimum(high, inside_high)
     if (high - low).max() > _LARGEST_MM:
-        raise ImageError(f"the body in this scan spans {(high - low).max():.0f} mm; that is not a head, give a head scan")
+        raise ImageError(
+            f"the body in this scan spans {(high - low).max():.0f} mm; that is not a head, give a head scan"
+        )
     spacing = np.array(model.spacing_mm)
     sides = np.maximum(1, np.ceil((high - low) / spacing / multiple)).astype(int) * multiple
     first = (low + high) / 2 - (sides - 1) / 2 * spacing

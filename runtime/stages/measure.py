@@ -76,7 +76,8 @@ def coverage(brain: Measurement) -> tuple[bool, tuple[str, ...]]:
     if not _SMALL_BRAIN_ML <= brain.volume_ml <= _LARGE_BRAIN_ML:
         warnings.append(
             f"brain volume {brain.volume_ml:.0f} ml is outside "
-            f"{_SMALL_BRAIN_ML:.0f}…{_LARGE_BRAIN_ML:.0f} ml: the scan shows part of a head, or the result is wrong"
+            f"{_SMALL_BRAIN_ML:.0f}…{_LARGE_BRAIN_ML:.0f} ml: the scan shows part of a head, or the result "
+            "is wrong"
         )
     if brain.touches_border:
         warnings.append("the brain reaches the border of the scan: part of it was not scanned")

@@ -88,6 +88,4 @@ def _registered(series: Series, reference: Series, kernels: Kernels) -> Placed:
         f"its registration cannot be trusted (residual {found.residual_mm:.1f} mm, limit "
         f"{RESIDUAL_LIMIT_MM:.1f} mm; similarity {found.similarity:.2f}; overlap {found.overlap:.0%})"
     )
-    return Placed(
-        series, found.world, found.method, found.residual_mm, used, reason="" if used else doubt
-    )
+    return Placed(series, found.world, found.method, found.residual_mm, used, reason="" if used else doubt)

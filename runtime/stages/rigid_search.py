@@ -50,7 +50,7 @@ def block_mean(voxels: NDArray[Any], factors: list[int]) -> NDArray[np.float32]:
 
 def coarser_affine(affine: Affine, factors: list[int]) -> Affine:
     """The affine of blocks of voxels from that of the voxels."""
-    coarser = affine.copy()
+    coarser = np.array(affine, np.float64)
     coarser[:3, 3] += affine[:3, :3] @ ((np.array(factors) - 1) / 2)
     coarser[:3, :3] *= factors
     return coarser
@@ -123,7 +123,7 @@ def search(fixed: HeadImage, moving: HeadImage) -> Found:
     """Register one way.
 
     Two starts are tried at the coarse level over the whole head; the better goes on. The last
-    level looks only at the interior common to both heads: the scalp's fat is shifted by the
+    level looks only at the interior shared by both heads: the scalp's fat is shifted by the
     scanner (chemical shift) and the jaw moves.
 
     Raises:
@@ -147,12 +147,12 @@ def search(fixed: HeadImage, moving: HeadImage) -> Found:
     better = _improve(medium, medium[0].head, transform, _MEDIUM)
     if better is not None:
         transform, value = better
-    common = _common(fixed, moving, _matrix(transform))
+    shared = _shared_interior(fixed, moving, _matrix(transform))
     refined = None
-    if common.sum() >= _LEAST_INTERIOR_VOXELS:
-        refined = _improve((fixed, moving), common, transform, _FINE)
+    if shared.sum() >= _LEAST_INTERIOR_VOXELS:
+        refined = _improve((fixed, moving), shared, transform, _FINE)
     if refined is not None:
-        points = fixed.points(common)[::53]
+        points = fixed.points(shared)[::53]
         gap = (points @ (_matrix(refined[0]) - _matrix(transform)).T)[:, :3]
         if np.linalg.norm(gap, axis=1).mean() > _FARTHEST_REFINEMENT_MM:
             refined = None
@@ -199,16 +199,16 @@ def _matrix(transform: Any) -> Affine:
     return matrix
 
 
-def _common(fixed: HeadImage, moving: HeadImage, matrix: Affine) -> NDArray[np.bool_]:
+def _shared_interior(fixed: HeadImage, moving: HeadImage, matrix: Affine) -> NDArray[np.bool_]:
     """Voxels of the fixed image that lie in the interior of both heads."""
     index = np.argwhere(fixed.interior)
     to_moving = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
     place = np.rint(np.c_[index, np.ones(len(index))] @ to_moving.T)[:, :3].astype(np.int64)
     inside = ((place >= 0) & (place < np.array(moving.interior.shape))).all(axis=1)
     inside[inside] = moving.interior[tuple(place[inside].T)]
-    common = np.zeros_like(fixed.interior)
-    common[tuple(index[inside].T)] = True
-    return common
+    shared = np.zeros_like(fixed.interior)
+    shared[tuple(index[inside].T)] = True
+    return shared
 
 
 def middle_of(first: Affine, second: Affine, points: NDArray[np.float64]) -> Affine:

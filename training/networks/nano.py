@@ -29,9 +29,8 @@ class NanoConfig:
 
 
 def _block(channels: int, width: int, size: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(channels, width, size, padding=size // 2, bias=False), nn.BatchNorm3d(width), nn.ReLU()
-    )
+    convolution = nn.Conv3d(channels, width, size, padding=size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(width, momentum=0.01), nn.ReLU())
 
 
 class Encoder(nn.Module):

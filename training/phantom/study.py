@@ -98,8 +98,8 @@ def _scan(folder: Path, parameters: HeadParameters, job: tuple[int, Protocol], s
     generator = np.random.default_rng([seed, number, 5])
     image = paint(samples, Grid(grid.shape, in_head), protocol.name, generator)
     write_series(folder / "dicom" / protocol.name, image, grid, protocol, number, seed)
-    truth = nibabel.Nifti1Image(samples[0], grid.affine)  # type: ignore[no-untyped-call]
-    truth.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    truth = nibabel.Nifti1Image(samples[0], grid.affine)
+    truth.header.set_xyzt_units("mm")
     nibabel.save(truth, folder / "truth" / f"{protocol.name}.nii.gz")
 
 
