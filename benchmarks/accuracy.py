@@ -156,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write one JSON line a row")
     options = parser.parse_args(argv)
     if options.phantom:
-        _show(_phantom_rows(*options.phantom, open_bundle(options.bundle)), options.json)
+        study, result = options.phantom
+        _show(_phantom_rows(study, result, open_bundle(options.bundle)), options.json)
         return 0
     with Session(options.bundle) as session:
         _show(_all_rows(options, session), options.json)

@@ -70,6 +70,8 @@ def read_grid(path: Path) -> tuple[NDArray[np.int32], Grid]:
     import nibabel
 
     image = nibabel.load(path)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage):
+        raise SystemExit(f"{path} is no image of voxels")
     voxels = np.asarray(image.dataobj).astype(np.int32)
     i, j, k = voxels.shape
     return voxels, Grid((i, j, k), np.asarray(image.affine, np.float64))

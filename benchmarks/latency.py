@@ -132,9 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'measure':<28}{'median s':>10}{'min s':>8}{'max s':>8}{'peak MB':>9}")
     for row in rows:
         peak = f"{row['peak_bytes'] / 1e6:.0f}" if "peak_bytes" in row else ""
-        print(
-            f"{row['measure']:<28}{row['median_s']:>10}{row.get('min_s', ''):>8}{row.get('max_s', ''):>8}{peak:>9}"
-        )
+        low, high = row.get("min_s", ""), row.get("max_s", "")
+        print(f"{row['measure']:<28}{row['median_s']:>10}{low:>8}{high:>8}{peak:>9}")
     print("stages of the last warm run: " + ", ".join(f"{k} {v:.2f}" for k, v in rows[0]["stages"].items()))
     if options.json:
         about = fingerprint(open_bundle())

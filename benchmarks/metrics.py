@@ -63,7 +63,7 @@ def compare(found: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> S
         grid: Their geometry.
 
     Source:
-        Distances: signed Maurer distance maps (SimpleITK) at surface voxels.
+        Distances: Maurer's distance maps (SimpleITK) at voxels with a face neighbour outside.
     """
     total = int(found.sum()) + int(truth.sum())
     overlap = int((found & truth).sum())
@@ -78,12 +78,19 @@ def _hd95(found: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> flo
     if not found.any() or not truth.any():
         return float("nan")
     box = _box(found | truth)
-    pair = [np.ascontiguousarray(mask[box]) for mask in (found, truth)]
-    distances = [_surface_distance(mask, grid) for mask in pair]
-    surfaces = [mask & (distance == 0) for mask, distance in zip(pair, distances, strict=True)]
-    forth = np.abs(distances[1])[surfaces[0]]
-    back = np.abs(distances[0])[surfaces[1]]
+    borders = [_border(mask[box]) for mask in (found, truth)]
+    distances = [_distance_mm(border, grid) for border in borders]
+    forth, back = distances[1][borders[0]], distances[0][borders[1]]
     return float(max(np.percentile(forth, 95), np.percentile(back, 95)))
+
+
+def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels of a mask with a face neighbour outside it; the array's border is outside."""
+    padded = np.pad(mask, 1)
+    inner = padded.copy()
+    for axis in range(3):
+        inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+    return np.ascontiguousarray((padded & ~inner)[1:-1, 1:-1, 1:-1])
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -94,13 +101,11 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(sides)
 
 
-def _surface_distance(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-    """Distance of every voxel to the border voxels of a mask, mm: 0 on them, negative inside."""
+def _distance_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+    """Distance of every voxel to the nearest voxel of a thin mask, mm."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(value) for value in grid.spacing_mm[::-1]])
-    distance = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-    )
-    return np.asarray(sitk.GetArrayFromImage(distance), np.float32)
+    distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    return np.asarray(np.abs(sitk.GetArrayFromImage(distance)), np.float32)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -75,7 +75,7 @@ def _golden(network: NanoNetwork, model: bytes) -> tuple[NDArray[Any], NDArray[A
 
 def _channels() -> tuple[Channel, ...]:
     ct = Channel("CT", "window", CT_WINDOW[0], CT_WINDOW[1], (0.0, 1.0))
-    names = ("T1", "T1c", "T2", "FLAIR")
+    names: tuple[Literal["T1", "T1c", "T2", "FLAIR"], ...] = ("T1", "T1c", "T2", "FLAIR")
     return (*(Channel(name, "foreground_mean", 0.0, 0.5, (0.0, CLAMP)) for name in names), ct)
 
 

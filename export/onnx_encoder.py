@@ -1,34 +1,21 @@
-"""The encoder as ONNX: batch normalisation folded in, weights stored in half precision."""
+"""The encoder as ONNX, its weights stored in half precision."""
 
 from __future__ import annotations
 
 import copy
-import io
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.networks.nano import Encoder
 
-__all__ = ["encoder_onnx", "fold_normalisation"]
+__all__ = ["encoder_onnx"]
 
 _OPSET = 20
 _SMALL = 256
 """Tensors of fewer values (biases, shapes) keep full precision."""
-
-
-def fold_normalisation(encoder: Encoder) -> Encoder:
-    """A copy with every batch normalisation folded into the convolution before it."""
-    folded = copy.deepcopy(encoder).eval()
-    for module in list(folded.modules()):
-        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm3d):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
-            module[1] = nn.Identity()
-    return folded
 
 
 def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -54,17 +41,16 @@ def encoder_onnx(encoder: Encoder, channels: int) -> bytes:
     """Export to ONNX with free spatial axes.
 
     Args:
-        encoder: Trained encoder; not changed.
+        encoder: Trained encoder; put into evaluation mode.
         channels: Input channels.
 
     Returns:
         A serialised model: `image` (1, channels, I, J, K) to `features` (1, features, I, J, K).
     """
-    folded = fold_normalisation(encoder)
     example = torch.zeros(1, channels, 32, 48, 64)
     free = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     program = torch.onnx.export(
-        folded,
+        encoder.eval(),
         (example,),
         dynamo=True,
         opset_version=_OPSET,
@@ -75,6 +61,4 @@ def encoder_onnx(encoder: Encoder, channels: int) -> bytes:
     )
     if program is None:
         raise RuntimeError("torch did not return an ONNX program")
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return _halve_weights(onnx.load_from_string(buffer.getvalue())).SerializeToString()
+    return bytes(_halve_weights(program.model_proto).SerializeToString())

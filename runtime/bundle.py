@@ -110,7 +110,7 @@ def open_bundle(folder: Path | str | None = None) -> Bundle:
     try:
         manifest = build(Manifest, document)
         check_manifest(manifest)
-    except SchemaError as error:
+    except (SchemaError, RecursionError) as error:
         raise BundleError(f"{path}: {error}; export or copy the bundle again") from None
     for entry in manifest.files:
         _check_file(folder, entry)
@@ -148,7 +148,7 @@ def _read_manifest(folder: Path) -> bytes:
         raise BundleError(f"{path} cannot be read ({error.strerror}); check the path") from None
     if len(text) > _MANIFEST_BYTES:
         raise BundleError(
-            f"{path} is larger than {_MANIFEST_BYTES >> 20} MiB, so it is not a bundle manifest; {_COPY_AGAIN}"
+            f"{path} is larger than {_MANIFEST_BYTES >> 20} MiB, too large for a manifest; {_COPY_AGAIN}"
         )
     return text
 

@@ -1,13 +1,39 @@
-"""What a person sees while waiting: one line on a terminal, nothing in a pipe."""
+"""What a person sees: one line while waiting on a terminal, nothing in a pipe, nothing from libraries."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["ProgressLine"]
+__all__ = ["ProgressLine", "printable", "quiet_libraries"]
 
 _WIDTH = 24
+
+
+def printable(text: str) -> str:
+    """One line of text without control characters: a file's name may try to command the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep libraries' warnings and log lines off the screen while the block runs.
+
+    They are for developers and may quote a header, so patient data. `python -W` still wins.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(handler)
 
 
 class ProgressLine:

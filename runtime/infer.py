@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,7 +29,7 @@ examples:
   python -m runtime.infer study/ --out result/ --as 1.2.840.113619.2.5=T2
 
 exit codes: 0 done, 2 usage, 3 input study, 4 bundle, 5 device, 6 unknown target,
-7 destination, 130 interrupted
+7 destination, 130 interrupted, 1 a fault of this program
 """
 
 
@@ -41,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Segment a study on this device. {RESEARCH_USE}",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("study", nargs="*", metavar="STUDY", help="folder, archive or files of DICOM, or T1=file.nii.gz …")
@@ -61,30 +66,91 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name or a sign that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_intermixed_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
     if options.version:
         print(f"{PRODUCT} {__version__} ({Path(__file__).resolve().parent})")
         return 0
+    options.saved = False
+    with _polite_signals():
+        return _guarded(options)
+
+
+def _guarded(options: argparse.Namespace) -> int:
+    """Do what was asked for; whatever goes wrong becomes one line and an exit code."""
+    from runtime.console import quiet_libraries
     from runtime.errors import ZeusEdgeError
 
-    previous = signal.signal(signal.SIGTERM, _terminated)
     try:
-        return _list(options) if options.list_targets else _segment(options)
+        with quiet_libraries():
+            code = _list(options) if options.list_targets else _segment(options)
+            sys.stdout.flush()
+        return code
     except ZeusEdgeError as error:
-        print(f"\nerror: {error}" if sys.stderr.isatty() else f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+        what = f"the result is in {options.out}" if options.saved else "nothing was written"
+        return _failed(f"interrupted; {what}", 130)
     except MemoryError:
-        print("error: out of memory; close other programs or use a smaller study", file=sys.stderr)
-        return 5
+        return _failed("error: out of memory; close other programs or use a smaller study", 5)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _abandon_output()
+        return 0
+    except OSError as error:
+        _abandon_output()
+        where = error.filename or "standard output"
+        return _failed(f"error: {where} cannot be read or written ({error.strerror})", 7)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        return _failed(f"error: {_fault(error)}", 1)
+
+
+def _failed(message: str, code: int) -> int:
+    """Say in one line what went wrong, in place of a progress line."""
+    from runtime.console import printable
+
+    print(("\r\x1b[K" if sys.stderr.isatty() else "") + printable(message), file=sys.stderr)
+    return code
+
+
+def _fault(error: Exception) -> str:
+    """Where an error that nobody expected came from; its text is left out, it may hold patient data."""
+    import traceback
+
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}: a fault of this "
+        "program; please report it (python -X dev -m runtime.infer shows more, perhaps patient data too)"
+    )
+
+
+def _abandon_output() -> None:
+    """Let the interpreter's last flush go nowhere instead of failing again."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _polite_signals() -> Iterator[None]:
+    """A polite kill and a closed terminal clean up like Ctrl-C; `nohup` is respected."""
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, _terminated) for number in numbers}
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    """A polite kill cleans up like Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -92,7 +158,7 @@ def _list(options: argparse.Namespace) -> int:
     from runtime.bundle import open_bundle
 
     bundle = open_bundle(options.bundle)
-    for structure in bundle.manifest.structures:
+    for structure in bundle.manifest.structures:  # printable: the schema has seen to it
         parts = f"  = {' + '.join(structure.union_of)}" if structure.union_of else ""
         print(f"{structure.name:<26}{structure.kind.scheme} {structure.kind.value}{parts}")
     return 0
@@ -120,46 +186,60 @@ def _segment(options: argparse.Namespace) -> int:
     from runtime.console import ProgressLine
     from runtime.errors import UsageError
     from runtime.formats.output_folder import check_destination
-    from runtime.result import FORMATS
+    from runtime.result import check_formats
 
     if not options.study or options.out is None:
         raise UsageError("give a STUDY and --out DIR; see --help")
+    # Whatever can be refused is refused before the study is read.
     formats = _words(options.format)
-    if unknown := [word for word in formats or () if word not in FORMATS]:
-        raise UsageError(f"--format {unknown[0]}: use some of {','.join(FORMATS)}")
+    if formats is not None:
+        check_formats(formats, is_dicom=not any(map(_is_named_image, options.study)))
     overrides = _overrides(options.overrides)
     check_destination(options.out, options.force)
     from runtime.session import Session
 
-    progress = ProgressLine(False if options.quiet or options.json else None)
+    progress = ProgressLine(False if options.quiet else None)
     with Session(options.bundle, options.device, options.threads) as session:
         result = session.segment(options.study, _words(options.targets), overrides, progress)
         progress("write", 0.0)
         files = result.save(options.out, formats, options.force)  # type: ignore[arg-type]
+        options.saved = True
     progress.clear()
     if options.json:
-        print((options.out / "report.json").read_text(encoding="utf-8"), end="")
+        _print_report(options.out)
     elif not options.quiet:
         _show(result, files)
     return 0
 
 
+def _is_named_image(source: str) -> bool:
+    """Whether a source is a NIfTI or MGH file with its modality, T1=FILE."""
+    return re.fullmatch(r"\w+=.+", source) is not None and not Path(source).exists()
+
+
+def _print_report(folder: Path) -> None:
+    import json
+
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    print(json.dumps(report, indent=1))  # ASCII: right in every terminal's and pipe's encoding
+
+
 def _show(result: Result, files: Sequence[Path]) -> None:
+    from runtime.console import printable
+
     report = result.report
+    lines = []
     for channel in report.channels:
         kept = "" if channel.used else "  DROPPED"
-        print(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
-    print(f"\n{'structure':<26}{'volume':>12}")
+        lines.append(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
+    lines += ["", f"{'structure':<26}{'volume':>12}"]
     for measurement in result.measurements:
         border = "  reaches the scan's border" if measurement.touches_border else ""
-        print(f"{measurement.structure.name:<26}{measurement.volume_ml:>9.1f} ml{border}")
-    for warning in report.warnings:
-        print(f"warning: {warning}")
-    for note in report.assumptions:
-        print(f"note: {note}")
-    print(f"\n{report.seconds['total']:.2f} s on {report.engine['device']}. {RESEARCH_USE}")
-    for path in files:
-        print(path)
+        lines.append(f"{measurement.structure.name:<26}{measurement.volume_ml:>9.1f} ml{border}")
+    lines += [f"warning: {warning}" for warning in report.warnings]
+    lines += [f"note: {note}" for note in report.assumptions]
+    lines += ["", f"{report.seconds['total']:.2f} s on {report.engine['device']}. {RESEARCH_USE}"]
+    print("\n".join(printable(line) for line in [*lines, *map(str, files)]))
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def check_manifest(manifest: Manifest) -> None:
         SchemaError: A rule is broken; the message gives the path to it.
     """
     _require(bool(_NAME.fullmatch(manifest.name)), "$.name: use letters, digits, _ and -, 64 at most")
-    _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -, 32 at most")
+    _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -")
     _check_structures(manifest.structures)
     _check_targets(manifest)
     _check_channels(manifest.channels)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from runtime.bundle import Bundle
-from runtime.errors import UsageError
+from runtime.errors import ImageError, InstructionError, UsageError, ZeusEdgeError
 from runtime.pipeline import Segmented
 from runtime.report import Clock, OutputReport, Report, library_versions, peak_bytes
 from runtime.stages.measure import Measurement
@@ -20,10 +22,32 @@ from runtime.structure import Structure
 from runtime.version import RESEARCH_USE
 from runtime.volume import Labels
 
-__all__ = ["FORMATS", "Format", "Result"]
+__all__ = ["FORMATS", "Format", "Result", "check_formats"]
 
 Format = Literal["seg", "nifti", "json", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def check_formats(formats: Sequence[str] | None, is_dicom: bool) -> tuple[Format, ...]:
+    """The formats to write.
+
+    Args:
+        formats: Some of `FORMATS` (one alone may be a plain string); all the input allows when absent.
+        is_dicom: Whether the input is DICOM.
+
+    Raises:
+        UsageError: A format is unknown, none is given, or DICOM SEG is asked for and the input is not DICOM.
+    """
+    if formats is None:
+        return FORMATS if is_dicom else FORMATS[1:]
+    words = (formats,) if isinstance(formats, str) else formats
+    if unknown := [word for word in words if word not in FORMATS]:
+        raise UsageError(f"there is no format {unknown[0]!r}; use some of {','.join(FORMATS)}")
+    if not words:
+        raise UsageError(f"no format is given; use some of {','.join(FORMATS)}")
+    if "seg" in words and not is_dicom:
+        raise UsageError("a DICOM SEG needs a DICOM study; leave seg out of --format for NIfTI input")
+    return tuple(word for word in FORMATS if word in words)
 
 
 @dataclass(frozen=True)
@@ -31,7 +55,7 @@ class Result:
     """What a session answers with.
 
     Attributes:
-        labels: The asked-for structures on the reference series' grid.
+        labels: The asked-for structures on the reference series' grid; unions are not in it, see `mask`.
         structures: What was asked for, unions included.
         measurements: Volume of each of them.
         report: Everything else.
@@ -48,9 +72,12 @@ class Result:
         """One structure alone, 1 inside; unions are put together.
 
         Raises:
-            KeyError: It was not asked for.
+            InstructionError: It was not asked for.
         """
-        structure = {item.name: item for item in self.structures}[name]
+        known = {item.name: item for item in self.structures}
+        if name not in known:
+            raise InstructionError(f"this result has no {name!r}; it has {', '.join(known)}")
+        structure = known[name]
         parts = list(self._bundle.parts(structure))
         voxels = np.isin(self._segmented.labels.voxels, parts).view(np.uint8)
         return Labels(voxels, self.labels.affine, {1: name})
@@ -67,15 +94,12 @@ class Result:
             force: Replace an earlier result of ours.
 
         Raises:
-            UsageError: DICOM SEG was asked for and the input is not DICOM.
+            UsageError: A format is unknown, or DICOM SEG was asked for and the input is not DICOM.
             DestinationError: The folder exists, or writing failed.
         """
         from runtime.formats.output_folder import output_folder
 
-        is_dicom = bool(self._segmented.reference.instances)
-        chosen = tuple(formats) if formats is not None else FORMATS if is_dicom else FORMATS[1:]
-        if "seg" in chosen and not is_dicom:
-            raise UsageError("a DICOM SEG needs a DICOM study; leave seg out of --format for NIfTI input")
+        chosen = check_formats(formats, is_dicom=bool(self._segmented.reference.instances))
         destination = Path(folder)
         clock = Clock()
         with output_folder(destination, force) as work:
@@ -96,32 +120,39 @@ class Result:
         if "nifti" in formats:
             from runtime.formats.nifti_write import write_labels
 
-            with clock.stage("write nifti"):
-                write_labels(work / "labels.nii.gz", self.labels, series.path)
+            with clock.stage("write nifti"), _silent_logs():
+                if self.labels.names:
+                    write_labels(work / "labels.nii.gz", self.labels, series.path)
                 for structure in self.structures:
                     if structure.union_of:
                         write_labels(
                             work / f"{structure.name}.nii.gz", self.mask(structure.name), series.path
                         )
         if "seg" in formats:
-            from runtime.formats.seg_write import SegOptions, write_seg
-
             with clock.stage("write seg"):
-                parameters = {"channels": ", ".join(self._segmented.gains), "use": RESEARCH_USE}
-                written = write_seg(
-                    work / "labels.seg.dcm",
-                    self._segmented.labels,
-                    series,
-                    self.structures,
-                    self._bundle.identity,
-                    SegOptions(parameters=parameters),
-                )
-                empty = f"structures without a voxel: {', '.join(written.empty)}"
-                notes["labels.seg.dcm"] = (*written.notes, *((empty,) if written.empty else ()))
+                notes["labels.seg.dcm"] = self._write_seg(work / "labels.seg.dcm")
         if "png" in formats:
             with clock.stage("write png"):
                 self._write_preview(work / "preview.png")
         return notes
+
+    def _write_seg(self, path: Path) -> tuple[str, ...]:
+        """Write the SEG; returns what was assumed for it."""
+        from runtime.formats.seg_write import SegOptions, write_seg
+
+        series, identity = self._segmented.reference, self._bundle.identity
+        options = SegOptions(parameters={"channels": ", ".join(self._segmented.gains), "use": RESEARCH_USE})
+        try:
+            written = write_seg(path, self._segmented.labels, series, self.structures, identity, options)
+        except (ZeusEdgeError, OSError):
+            raise
+        except Exception as error:  # pydicom converts on access; a damaged value may raise nearly anything
+            raise ImageError(
+                f"series {series.uid}: its headers cannot carry a DICOM SEG ({type(error).__name__}); "
+                "leave seg out of --format, or export the series again"
+            ) from error
+        empty = f"structures without a voxel: {', '.join(written.empty)}"
+        return (*written.notes, *((empty,) if written.empty else ()))
 
     def _write_preview(self, path: Path) -> None:
         from runtime.formats.preview import PreviewChannel, write_preview
@@ -133,7 +164,19 @@ class Result:
         ]
         identity = self._bundle.identity
         caption = f"{identity.name} {identity.version}  bundle {identity.bundle_sha256[:12]}"
-        write_preview(path, channels, self.labels, self.structures, caption)
+        # All labels: a union is drawn from parts that were perhaps not asked for themselves.
+        write_preview(path, channels, self._segmented.labels, self.structures, caption)
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """Keep nibabel from printing that it repairs a header: the report says so already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _outputs(work: Path, notes: dict[str, tuple[str, ...]]) -> tuple[OutputReport, ...]:

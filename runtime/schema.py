@@ -51,7 +51,7 @@ def _build(kind: Any, value: object, where: str) -> object:
             raise SchemaError(f"{where}: expected an object")
         keys = [str(_scalar(str, key, f"{where}, a key")) for key in value]
         items = zip(keys, value.values(), strict=True)
-        return {key: _build(arguments[1], item, f"{where}.{_shown(key)}") for key, item in items}
+        return {key: _build(arguments[1], item, f"{where}.{key[:_SHOWN]}") for key, item in items}
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None

@@ -15,7 +15,7 @@ from runtime.bundle import Bundle, open_bundle
 from runtime.engines.choose import Device as DeviceName
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import Engine
-from runtime.errors import InstructionError, UsageError
+from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.kernels import Kernels, open_kernels
 from runtime.pipeline import Device, Progress, Segmented, run
 from runtime.report import (
@@ -68,6 +68,7 @@ class Session:
         network = self._bundle.path(self._bundle.manifest.encoder.file)
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
         # The network loads while the first study is read; a failure shows at first use.
+        self._closed = False
         self._engine: Future[Engine] = self._pool.submit(open_engine, network, device, self._kernels.threads)
 
     @property
@@ -86,23 +87,30 @@ class Session:
 
         Args:
             study: A folder, archive, DICOM files, or NIfTI files as "T1=a.nii.gz".
-            targets: Names of structures; all the bundle knows when absent.
+            targets: Names of structures (a name alone is one of them); all the bundle knows when absent.
             modalities: SeriesInstanceUID to modality, where the tags mislead.
             progress: Told the stage and its finished share.
 
         Raises:
+            UsageError: A path does not exist, or the session is closed.
             ImageError: The study cannot be read or segmented.
-            InstructionError: The bundle does not know a target.
+            BundleError: The network cannot be loaded.
+            InstructionError: The bundle does not know a target, or none is asked for.
             DeviceError: The device is not there or failed.
         """
         from runtime.formats.study_input import read_study
 
+        if self._closed:
+            raise UsageError("this session is closed; make a new one")
         structures = self._structures(targets)
         clock = Clock()
         paths = [study] if isinstance(study, (str, Path)) else list(study)
         progress("read", 0.0)
         with clock.stage("read"):
-            found = read_study([str(path) for path in paths], modalities)
+            try:
+                found = read_study([str(path) for path in paths], modalities)
+            except PermissionError as error:
+                raise ImageError(f"{error.filename} cannot be read ({error.strerror})") from error
         with clock.stage("load"):
             engine = self._engine.result()
         made = run(found, self._bundle, Device(engine, self._kernels), clock, progress)
@@ -114,7 +122,10 @@ class Session:
         )
 
     def close(self) -> None:
-        """Free the network."""
+        """Free the network; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self._engine.done() and not self._engine.cancelled() and self._engine.exception() is None:
             self._engine.result().__exit__(None, None, None)
@@ -131,7 +142,10 @@ class Session:
         known = self._bundle.manifest.structures
         if targets is None:
             return known
+        targets = (targets,) if isinstance(targets, str) else targets
         names = [structure.name for structure in known]
+        if not targets:
+            raise InstructionError(f"no target is asked for; name some of {', '.join(names)}")
         for target in targets:
             if target not in names:
                 raise InstructionError(

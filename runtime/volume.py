@@ -41,7 +41,7 @@ class Grid:
     affine: Affine
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 1:
+        if len(self.shape) != 3 or min(self.shape) < 1:  # type: ignore[redundant-expr]  # any array's shape
             raise ImageError(f"expected a 3-D image, got shape {self.shape}; split 4-D series first")
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ImageError("the image affine is not a finite 4 x 4 matrix; the file's geometry is damaged")

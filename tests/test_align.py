@@ -42,7 +42,7 @@ def brain_points() -> np.ndarray:
     """Points spread over the brain's box, (n, 4)."""
     axes = [np.linspace(low, high, 5) for low, high in ((-55, 55), (-65, 65), (-45, 50))]
     points = np.stack(np.meshgrid(*axes), -1).reshape(-1, 3)
-    return np.c_[points, np.ones(len(points))]
+    return np.asarray(np.c_[points, np.ones(len(points))])
 
 
 def error_mm(found: Alignment, truth: Affine, points: np.ndarray) -> float:
@@ -99,7 +99,7 @@ def test_align_does_not_care_how_axes_are_stored() -> None:
 def test_align_does_not_trust_unrelated_images() -> None:
     draw = np.random.default_rng(0)
     noise = [
-        Volume(draw.integers(0, 1000, (60, 70, 50)).astype(np.uint16), np.diag([3.0, 3.0, 3.0, 1.0]))
+        Volume(draw.integers(0, 1000, (36, 40, 30)).astype(np.uint16), np.diag([5.0, 5.0, 5.0, 1.0]))
         for _ in range(2)
     ]
     assert not align(noise[0], noise[1], threads=1).trustworthy(50.0)

@@ -41,8 +41,9 @@ def _distance_mm(mask: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.flo
 
     image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(value) for value in spacing_mm[::-1]])
-    distance = SimpleITK.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-    return np.maximum(SimpleITK.GetArrayFromImage(distance), 0)
+    signed = SimpleITK.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    distance: NDArray[np.float32] = SimpleITK.GetArrayFromImage(signed)
+    return np.maximum(distance, 0)
 
 
 def _tissues_of(

@@ -43,9 +43,6 @@ class TrainingConfig:
         rate: Learning rate after the warm-up.
         warm_up: Steps of linear warm-up.
         cool_down: Steps of linear decay to zero at the end.
-        settle: Steps after which batch statistics are frozen. One patch is one batch, and a CT says
-            nothing about the statistics of a FLAIR: with live statistics the network that is
-            exported (frozen ones) is not the one that was trained.
         average: Decay of the exponential average of the weights that is exported.
         network: Size of the network.
         stream: What the data looks like.
@@ -56,7 +53,6 @@ class TrainingConfig:
     rate: float = 1e-3
     warm_up: int = 300
     cool_down: int = 4_000
-    settle: int = 1_200
     average: float = 0.998
     network: NanoConfig = dataclasses.field(default_factory=NanoConfig)
     stream: StreamConfig = dataclasses.field(default_factory=StreamConfig)
@@ -77,12 +73,6 @@ def _cpu_flags() -> str:
 def _rate(step: int, config: TrainingConfig) -> float:
     rise = min(1.0, (step + 1) / config.warm_up)
     return config.rate * rise * min(1.0, max(0.0, (config.steps - step) / config.cool_down))
-
-
-def _freeze_statistics(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eval()
 
 
 @torch.no_grad()
@@ -167,8 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))  # save, then end
     network.train()
     for image, counts, seen in loader:
-        if step >= config.settle:
-            _freeze_statistics(network)
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, config)
         image = image.to(device).float().contiguous(memory_format=torch.channels_last_3d)

@@ -98,7 +98,7 @@ class OnnxRuntimeEngine:
         except Exception as error:
             if type(error).__name__ in _WRONG_FILE:
                 raise BundleError(
-                    f"the network does not take what its manifest says ({_first_line(error)}); export it again"
+                    f"the network does not fit its manifest ({_first_line(error)}); export the bundle again"
                 ) from error
             raise DeviceError(
                 f"the network failed on {self._description.device} ({_first_line(error)}); "

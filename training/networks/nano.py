@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Encoder", "NanoConfig", "NanoNetwork"]
+__all__ = ["Encoder", "InstanceNorm", "NanoConfig", "NanoNetwork"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,32 @@ class NanoConfig:
     targets: int = 18
 
 
+class InstanceNorm(nn.Module):
+    """Instance normalisation with scale and offset.
+
+    A study may be one CT or four MR contrasts, and one patch is one batch: statistics shared
+    between samples describe none of them.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, I, J, K), each map of each sample brought to mean `bias`, deviation `weight`."""
+        if self.training and len(x) == 1:  # the same thing, but fast in channels-last layout
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias)
+
+
 def _block(channels: int, width: int, size: int = 3) -> nn.Sequential:
     convolution = nn.Conv3d(channels, width, size, padding=size // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm3d(width, momentum=0.01), nn.ReLU())
+    return nn.Sequential(convolution, InstanceNorm(width), nn.ReLU())
 
 
 class Encoder(nn.Module):
-    """A 3-D U-Net with batch normalisation (folded into the convolutions on export).
+    """A 3-D U-Net with instance normalisation.
 
     Before each upsampling a 1 x 1 x 1 convolution narrows the maps to the skip's width, so the
     widest tensor at full resolution has twice the finest width.

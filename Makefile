@@ -1,0 +1,92 @@
+# What a person or CI runs. Each target starts from a fresh clone and installs what it lacks into .venv; all it
+# needs is Python 3.10 or newer with venv and headers, and a C++17 compiler.
+#
+#   make demo     a study made and segmented          make format   lay out every source file
+#   make test     the tests, without torch            make clean    remove what these targets made
+#   make check    what CI runs
+#
+# Another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
+BUILT_FROM := pyproject.toml CMakeLists.txt runtime/version.py $(shell find kernels -type f)
+CPP := $(shell find kernels -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+.DELETE_ON_ERROR:
+.PHONY: demo test check lint full-test quick-benchmarks format clean
+
+demo: $(VENV)/.runtime
+	@echo "Making a study of an analytic head: T1, T2, FLAIR and CT ..."
+	@$(RUN) -m training.phantom demo/study --force
+	@echo "Segmenting it ..."
+	@$(RUN) -m runtime.infer demo/study/dicom --out demo/result --force
+	@echo "Comparing with the truth ..."
+	@$(RUN) -m benchmarks.accuracy --phantom demo/study demo/result
+	@echo "Look at demo/result/preview.png"
+
+test: $(VENV)/.test
+	@$(RUN) -m pytest -m "not slow and not torch"
+
+# `test` comes first, while torch is not there yet: that proves that nothing in it needs torch.
+check: test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory full-test
+	@$(MAKE) --no-print-directory demo
+	@$(MAKE) --no-print-directory quick-benchmarks
+	@echo "Every check passed."
+
+lint: $(VENV)/.check
+	@echo "Checking style, types, spelling and the arrows between rooms ..."
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	@$(VENV)/bin/codespell
+	@$(VENV)/bin/lint-imports
+	@$(RUN) -m mypy
+
+full-test: $(VENV)/.check
+	@echo "Running the slow tests, those with torch, and those of the wheel ..."
+	@$(RUN) -m pytest -m "slow or torch"
+
+quick-benchmarks: $(VENV)/.check
+	@echo "Proving that the benchmarks run ..."
+	@$(RUN) -m benchmarks.accuracy --quick
+	@$(RUN) -m benchmarks.latency --quick
+
+format: $(VENV)/.check
+	@$(RUN) -m ruff check --fix
+	@$(RUN) -m ruff format
+	@$(VENV)/bin/clang-format -i $(CPP)
+
+clean:
+	rm -rf $(VENV) build dist demo .*_cache .hypothesis runtime/_kernels*.so runtime/_kernels.pyi
+	find runtime export training benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { \
+	  echo "$(PYTHON) is not Python 3.10 or newer; install one and say 'make PYTHON=python3.12'"; exit 1; }
+	@$(PYTHON) -c "import os, sysconfig; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))" || { \
+	  echo "$(PYTHON) has no headers; install them (Debian: apt-get install python3-dev)"; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || { \
+	  echo "no C++ compiler; install one (Debian: apt-get install g++) or set CXX"; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) cannot make environments; install venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: $(BUILT_FROM) | $(VENV)/.python
+	@echo "Building the kernels and installing the runtime (a minute or two) ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python
+	@echo "Building the kernels and installing the runtime and what tests need (a minute or two) ..."
+	@$(INSTALL) --editable ".[test]"
+	@touch $(VENV)/.runtime $@
+
+$(VENV)/.check: $(BUILT_FROM) | $(VENV)/.python
+	@echo "Installing torch and the checkers (some minutes) ..."
+	@$(INSTALL) --editable ".[test,train,check]"
+	@touch $(VENV)/.runtime $(VENV)/.test $@

@@ -1,0 +1,114 @@
+"""Tiles add up to the whole, and a network that lies about its output is found out."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.bundle import Manifest, Target
+from runtime.engines.engine import EngineDescription
+from runtime.errors import BundleError
+from runtime.kernels import open_kernels
+from runtime.stages.encode import encode
+from runtime.stages.score import score
+from tests.tiny_bundle import tiny_manifest
+
+KERNELS = open_kernels("cpu", 1)
+
+
+class Pointwise:
+    """An engine whose features are linear in each voxel; remembers the tiles it saw."""
+
+    def __init__(self, answer: str = "features", features: int = 4, cut: int = 0) -> None:
+        self.weights = np.random.default_rng(1).standard_normal((features, 5)).astype(np.float32)
+        self.tiles: list[tuple[int, ...]] = []
+        self._answer, self._cut = answer, cut
+
+    @property
+    def description(self) -> EngineDescription:
+        return EngineDescription("fake", "cpu", "fp32", "0", "test")
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        image = inputs["image"]
+        assert image.flags.c_contiguous
+        assert image.dtype == np.float32
+        self.tiles.append(image.shape)
+        features = np.einsum("fc,ncijk->nfijk", self.weights, image)
+        return {self._answer: features[..., : features.shape[-1] - self._cut]}
+
+    def __enter__(self) -> Pointwise:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to free."""
+
+
+def tiled(tile: tuple[int, int, int], overlap: float = 0.25) -> Manifest:
+    manifest = tiny_manifest()
+    grid = dataclasses.replace(manifest.grid, tile_voxels=tile, overlap=overlap)
+    return dataclasses.replace(manifest, grid=grid)
+
+
+def image(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((5, *shape), np.float32)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (8, 16, 4)], ids=["equal", "smaller"])
+def test_encode_takes_what_fits_in_one_tile_whole(shape: tuple[int, int, int]) -> None:
+    engine, whole, told = Pointwise(), image(shape), list[float]()
+    features = encode(whole, engine, tiled((16, 16, 16)), KERNELS, told.append)
+    assert engine.tiles == [(1, 5, *shape)]
+    assert np.array_equal(features, np.einsum("fc,cijk->fijk", engine.weights, whole))
+    assert features.flags.c_contiguous
+    assert told == [1.0]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.75])
+@pytest.mark.parametrize("shape", [(32, 16, 16), (20, 24, 28), (8, 40, 16)])
+def test_encode_blends_tiles_into_the_whole(shape: tuple[int, int, int], overlap: float) -> None:
+    engine, whole, told = Pointwise(), image(shape), list[float]()
+    features = encode(whole, engine, tiled((16, 16, 16), overlap), KERNELS, told.append)
+    wanted = np.einsum("fc,cijk->fijk", engine.weights, whole)
+    # Sums of at most 27 weighted float32 values, each within 2^-24 of its own size (below 8).
+    assert np.abs(features - wanted).max() < 8 * 27 * 2**-24
+    assert len(engine.tiles) > 1
+    assert set(engine.tiles) == {(1, 5, *(min(n, 16) for n in shape))}
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) == len(engine.tiles)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (32, 16, 16)], ids=["whole", "tiles"])
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (Pointwise(answer="other"), "gave nothing for 'features'"),
+        (Pointwise(features=3), r"gave \(1, 3, 16, 16, 16\)"),
+        (Pointwise(cut=1), r"gave \(1, 4, 16, 16, 15\)"),
+    ],
+    ids=["name", "features", "shape"],
+)
+def test_encode_refuses_a_network_that_is_not_its_manifest(
+    engine: Pointwise, words: str, shape: tuple[int, int, int]
+) -> None:
+    with pytest.raises(BundleError, match=rf"tiny-head: the network {words}.*export the bundle again"):
+        encode(image(shape), engine, tiled((16, 16, 16)), KERNELS, lambda share: None)
+
+
+def test_score_is_the_dot_product_plus_the_bias() -> None:
+    features = np.random.default_rng(0).standard_normal((3, 4, 5, 6)).astype(np.float32)
+    targets = (Target("", (0.0, 0.0, 0.0), 0.5), Target("a", (1.0, -2.0, 0.25), -1.0))
+    scores = score(features, targets)
+    assert scores.shape == (2, 4, 5, 6)
+    assert scores.dtype == np.float32
+    assert scores.flags.c_contiguous
+    assert np.array_equal(scores[0], np.full((4, 5, 6), 0.5, np.float32))
+    wanted = np.einsum("f,fijk->ijk", [1.0, -2.0, 0.25], features.astype(np.float64)) - 1.0
+    assert np.allclose(scores[1], wanted, atol=1e-5)

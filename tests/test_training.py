@@ -1,0 +1,161 @@
+"""Training: synthetic heads are what they claim, seeded, and a step learns."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is installed for training only (make check installs it)")
+
+from training.anatomy import Head, classes_of, tissue_map  # noqa: E402
+from training.contrast import ContrastConfig, foreground_gain, paint  # noqa: E402
+from training.dataset import HeadStream, StreamConfig, class_fractions  # noqa: E402
+from training.geometry import GeometryConfig, fractions_of, random_fractions  # noqa: E402
+from training.lesions import LesionConfig, add_lesions  # noqa: E402
+from training.losses import segmentation_loss  # noqa: E402
+from training.networks.nano import NanoConfig, NanoNetwork  # noqa: E402
+from training.structures import BRAIN_PARTS, CLASS_NAMES, STRUCTURES  # noqa: E402
+from training.tissues import CHANNELS, TISSUES, class_table, index_of  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SMALL = GeometryConfig((32, 32, 32), reach_mm=(0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def head():
+    axes = np.meshgrid(*(np.arange(90) - 45.0,) * 3, indexing="ij")
+    radius = np.sqrt(sum(a**2 for a in axes))
+    tissues = np.zeros((90, 90, 90), np.uint8)
+    for name, reach in (("skin", 44), ("cortical bone", 40), ("sulcal fluid", 36), ("cerebral cortex", 33)):
+        tissues[radius < reach] = index_of(name)
+    tissues[radius < 28] = index_of("cerebral white matter")
+    tissues[radius < 8] = index_of("lateral ventricle")
+    return Head(tissues, np.array([45, 45, 45], np.float32))
+
+
+def test_every_class_has_a_tissue_and_every_part_a_class():
+    assert set(class_table().tolist()) == set(range(len(CLASS_NAMES)))
+    assert set(BRAIN_PARTS) < set(CLASS_NAMES)
+    assert [s.value for s in STRUCTURES if not s.union_of] == list(range(1, len(CLASS_NAMES)))
+
+
+def test_tissue_map_splits_fluid_at_the_envelope():
+    labels = np.zeros((60, 60, 60), np.int16)
+    labels[5:55, 5:55, 5:55] = 24
+    labels[15:45, 15:45, 15:45] = 3
+    labels[28:31, 15:45, 30:45] = 24  # a sulcus
+    head = tissue_map(labels)
+    assert head.tissues[29, 30, 40] == index_of("sulcal fluid")
+    assert head.tissues[7, 7, 7] == index_of("outer fluid")
+    assert CLASS_NAMES[classes_of(labels, np.ones(3))[20, 20, 20]] == "cerebral_cortex"
+
+
+def test_fractions_count_fine_voxels():
+    fine = torch.zeros(4, 4, 4, dtype=torch.uint8)
+    fine[0, 0, 0] = 3
+    fine[0, 0, 1] = 5
+    counts = fractions_of(fine)
+    assert counts.shape == (len(TISSUES), 2, 2, 2)
+    assert (int(counts[0, 0, 0, 0]), int(counts[3, 0, 0, 0]), int(counts[5, 0, 0, 0])) == (6, 1, 1)
+    assert bool((counts.sum(0) == 8).all())
+
+
+def test_random_heads_repeat_with_their_seed(head):
+    first = random_fractions(head, np.random.default_rng(4), SMALL)
+    again = random_fractions(head, np.random.default_rng(4), SMALL)
+    other = random_fractions(head, np.random.default_rng(5), SMALL)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_lesions_stay_inside_brain_tissue(head):
+    always = LesionConfig(1.0, 1.0, 1.0)
+    for seed in range(5):
+        tissues = torch.from_numpy(head.tissues.copy())
+        add_lesions(tissues, np.random.default_rng(seed), 1.0, always)
+        changed = tissues.numpy() != head.tissues
+        assert changed.sum() > 0
+        hosts = {TISSUES[t].structure for t in np.unique(head.tissues[changed])}
+        assert hosts <= {"cerebral_white_matter", "cerebral_cortex"}
+        new = {TISSUES[t].structure for t in np.unique(tissues.numpy()[changed])}
+        assert new <= {"lesion", "necrosis", "oedema"}
+
+
+def test_paint_shows_the_textbook_order(head):
+    counts = fractions_of(torch.from_numpy(head.tissues))
+    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    white = counts[index_of("cerebral white matter")] == 8
+    grey = counts[index_of("cerebral cortex")] == 8
+    fluid = counts[index_of("lateral ventricle")] == 8
+    wins = {"T1": 0, "T2": 0, "FLAIR": 0}
+    for seed in range(6):
+        image, _, seen = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(0, 2, 3))
+        assert bool(seen.all())
+        assert float(image[1].abs().max()) == float(image[4].abs().max()) == 0.0
+        wins["T1"] += bool(image[0][white].mean() > image[0][grey].mean() > image[0][fluid].mean())
+        wins["T2"] += bool(image[2][fluid].mean() > image[2][grey].mean() > image[2][white].mean())
+        wins["FLAIR"] += bool(image[3][grey].mean() > image[3][fluid].mean())
+    assert min(wins.values()) >= 5, wins
+
+
+def test_stripping_the_skull_changes_truth_and_image_alike(head):
+    counts = fractions_of(torch.from_numpy(head.tissues))
+    stripped = ContrastConfig(wild=0, stripped=1, cropped=0, thick=0)
+    _, parts, _ = paint(counts, np.random.default_rng(0), 1.5, stripped, chosen=(0,))
+    classes = class_fractions(parts).argmax(0)
+    assert CLASS_NAMES.index("head") not in set(classes.flatten().tolist())
+
+
+def test_foreground_gain_does_not_depend_on_air():
+    image = torch.zeros(20, 20, 20)
+    image[:10] = 80.0 + torch.rand(10, 20, 20)
+    padded = torch.zeros(60, 20, 20)
+    padded[:20] = image
+    assert foreground_gain(padded) == pytest.approx(foreground_gain(image), rel=0.02)
+    assert foreground_gain(image) * 80 == pytest.approx(0.5, rel=0.02)
+
+
+def test_stream_is_resumable(head):
+    config = StreamConfig(seed=3, looks=2, geometry=SMALL)
+    fresh = iter(HeadStream([head], [], config))
+    samples = [next(fresh) for _ in range(4)]
+    resumed = next(iter(HeadStream([head], [], config, start=2)))
+    image, counts, seen = samples[2]
+    assert torch.equal(image, resumed[0])
+    assert torch.equal(counts, resumed[1])
+    assert image.shape == (len(CHANNELS), 32, 32, 32)
+    assert image.dtype == torch.float16
+    assert seen.shape == (32, 32, 32)
+
+
+def test_loss_is_small_for_truth_and_ignores_unseen_voxels():
+    truth = torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8)
+    truth[:, 1, :4] = 8
+    truth[:, 2, 4:] = 8
+    seen = torch.ones(1, 8, 8, 8, dtype=torch.bool)
+    weights = torch.ones(3)
+    right = truth.float() * 5
+    wrong = right.roll(1, dims=1)
+    assert float(segmentation_loss(right, truth, seen, weights)) < 0.01
+    assert float(segmentation_loss(wrong, truth, seen, weights)) > 5
+    seen[:, 4:] = False
+    half = right.clone()
+    half[:, :, 4:] = wrong[:, :, 4:]
+    assert float(segmentation_loss(half, truth, seen, weights)) < 0.01
+
+
+def test_network_learns_one_head(head):
+    torch.manual_seed(0)
+    counts = fractions_of(torch.from_numpy(head.tissues))[:, 6:38, 6:38, 6:38]
+    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    image, parts, seen = paint(counts, np.random.default_rng(1), 1.5, plain, chosen=(0,))
+    truth = class_fractions(parts)[None]
+    network = NanoNetwork(NanoConfig(widths=(8, 8, 16)))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        loss = segmentation_loss(network(image[None]), truth, seen[None], torch.ones(len(CLASS_NAMES)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
