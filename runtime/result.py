@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -120,7 +118,7 @@ class Result:
         if "nifti" in formats:
             from runtime.formats.nifti_write import write_labels
 
-            with clock.stage("write nifti"), _silent_logs():
+            with clock.stage("write nifti"):
                 if self.labels.names:
                     write_labels(work / "labels.nii.gz", self.labels, series.path)
                 for structure in self.structures:
@@ -166,17 +164,6 @@ class Result:
         caption = f"{identity.name} {identity.version}  bundle {identity.bundle_sha256[:12]}"
         # All labels: a union is drawn from parts that were perhaps not asked for themselves.
         write_preview(path, channels, self._segmented.labels, self.structures, caption)
-
-
-@contextmanager
-def _silent_logs() -> Iterator[None]:
-    """Keep nibabel from printing that it repairs a header: the report says so already."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _outputs(work: Path, notes: dict[str, tuple[str, ...]]) -> tuple[OutputReport, ...]:

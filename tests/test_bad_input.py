@@ -189,23 +189,18 @@ def test_damaged_archive_is_refused(run: Run, study: Path, tmp_path: Path) -> No
     refused(tmp_path, run(archive), 3)
 
 
-def test_header_value_that_cannot_go_into_a_seg_is_one_clear_line(
-    run: Run, study: Path, tmp_path: Path
-) -> None:
+def test_header_value_that_cannot_go_into_a_seg_is_left_out(run: Run, study: Path, tmp_path: Path) -> None:
     first = study / "t1_000.dcm"
     data = first.read_bytes()
     wanted = b"\x10\x00\x40\x00CS\x02\x00O "  # PatientSex; PatientSize comes next in order
     assert data.count(wanted) == 1
     first.write_bytes(data.replace(wanted, wanted + b"\x10\x00\x20\x10DS\x0a\x00SecretSize"))
-    code, _, err = run(study, "--format", "seg")
-    if code:  # the writer may also learn to leave it out
-        assert code == 3
-        assert "cannot carry a DICOM SEG" in err
-        assert "leave seg out of --format" in err
-        assert not (tmp_path / "out").exists()
-    assert "Secret" not in err
-    assert err.count("\n") == bool(code)
-    assert run(study, "--format", "nifti", "--force")[0] == 0
+    assert run(study, "--format", "seg,json")[0] == 0
+    report = (tmp_path / "out" / "result" / "report.json").read_text()
+    assert "PatientSize is not a DICOM value; left out of the SEG" in report
+    assert "Secret" not in report
+    written = pydicom.dcmread(tmp_path / "out" / "result" / "labels.seg.dcm")
+    assert "PatientSize" not in written
 
 
 def test_damaged_bundle_is_exit_code_4(

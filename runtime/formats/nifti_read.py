@@ -17,7 +17,7 @@ from runtime.formats.limits import MAXIMUM_VOXELS, plausible_spacing
 from runtime.study import Decision, Modality, Series
 from runtime.volume import Volume
 
-__all__ = ["NIFTI_SUFFIXES", "read_nifti"]
+__all__ = ["NIFTI_SUFFIXES", "header_repairs", "read_nifti"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz")
 """File names that are taken for NIfTI or MGH, in small letters."""
@@ -112,7 +112,7 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def _header_repairs() -> Iterator[list[str]]:
+def header_repairs() -> Iterator[list[str]]:
     """Collect nibabel's header repairs while the block runs."""
     from nibabel.imageglobals import logger
 
@@ -168,7 +168,7 @@ def read_nifti(path: Path, modality: Modality, reason: str) -> Series:
         ImageError: The file cannot be read or is not one plain 3-D volume; the message names it.
     """
     try:
-        with _header_repairs() as repairs, _open(path) as stream:
+        with header_repairs() as repairs, _open(path) as stream:
             volume, notes = _load(path, stream)
         notes += [f"header repaired by the reader: {message}" for message in dict.fromkeys(repairs)]
     except ImageError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.formats.nifti_read import header_repairs
 from runtime.formats.output_folder import whole_file
 from runtime.volume import Affine, Labels
 
@@ -81,7 +82,8 @@ def _header(voxels: NDArray[np.uint8], affine: Affine) -> Any:
 def _header_like(voxels: NDArray[np.uint8], affine: Affine, like: Path) -> Any:
     import nibabel as nib
 
-    image: Any = nib.load(like)
+    with header_repairs():  # told when the file was read
+        image: Any = nib.load(like)
     shape = tuple(image.shape[:3])
     gap_mm = np.abs((image.affine - affine) @ _corners(shape)).max() if shape == voxels.shape else np.inf
     if not gap_mm <= _TOLERANCE_MM:

@@ -146,9 +146,7 @@ def _add_patient_and_study(made: Any, first: Any, notes: list[str]) -> None:
         value = first.get(keyword)
         setattr(made, keyword, "" if value is None else value)
     for keyword in _OPTIONAL_TEXT:
-        value = first.get(keyword)
-        if value not in (None, ""):
-            setattr(made, keyword, value)
+        _copy_optional(made, first, keyword, notes)
     sex = str(first.get("PatientSex") or "").strip()
     made.PatientSex = sex if sex in ("M", "F", "O") else ""
     for keyword in ("PatientBirthDate", "StudyDate", "StudyTime"):
@@ -157,6 +155,22 @@ def _add_patient_and_study(made: Any, first: Any, notes: list[str]) -> None:
         setattr(made, keyword, value if usable else "")
         if not usable:
             notes.append(f"the source's {keyword} is not a DICOM value; left empty in the SEG")
+
+
+def _copy_optional(made: Any, first: Any, keyword: str, notes: list[str]) -> None:
+    """Copy a value; leave out one that cannot be read or written as what it claims to be."""
+    from pydicom.dataset import Dataset
+
+    try:
+        value = first.get(keyword)
+        if value in (None, ""):
+            return
+        alone = Dataset()
+        setattr(alone, keyword, value)
+        alone.to_json()  # converts every number, which assignment does not
+        setattr(made, keyword, value)
+    except Exception:  # pydicom raises many kinds on a malformed value
+        notes.append(f"the source's {keyword} is not a DICOM value; left out of the SEG")
 
 
 def _is_date_or_time(value: str, keyword: str) -> bool:
