@@ -38,7 +38,12 @@ def synthetic_cases(data: Path, work: Path) -> Iterator[Case]:
 
     maps = data / "synthseg-labels" / "data" / "training_label_maps"
     config = GeometryConfig(
-        _SHAPE, _SPACING_MM, bend_mm=2.5, reach_mm=(0.0, 0.0, 0.0), lesions=LesionConfig(0.5, 1.0, 0.0)
+        _SHAPE,
+        _SPACING_MM,
+        bend_mm=2.5,
+        reach_mm=(0.0, 0.0, 0.0),
+        far=0.0,
+        lesions=LesionConfig(0.5, 1.0, 0.0),
     )
     for number, name in enumerate(HELD_OUT):
         head = load_label_map(maps / f"{name}.nii.gz", work / "heads")

@@ -238,10 +238,11 @@ void label(const KernelTable& table, const AnyIn<4>& scores, const Array<std::ui
 }  // namespace
 
 NB_MODULE(_kernels, m) {
+  // A library prints nothing, also where an interrupted process ends with tables still alive.
+  nb::set_leak_warnings(false);
   m.doc() =
-      "Voxel kernels. Every function writes into arrays its caller allocated, never copies one, and gives "
-      "the same "
-      "bits for any number of threads and on every target.";
+      "Voxel kernels. Every function writes into arrays its caller allocated, never copies one, and "
+      "gives the same bits for any number of threads and on every target.";
   const auto release_gil = nb::call_guard<nb::gil_scoped_release>();
 
   m.def("table_names", &zeus::table_names, "Names that table() accepts on this machine, the fastest first.");

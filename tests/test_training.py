@@ -17,7 +17,7 @@ from training.tissues import CHANNELS, TISSUES, class_table, index_of  # noqa: E
 
 pytestmark = pytest.mark.torch
 
-SMALL = GeometryConfig((32, 32, 32), reach_mm=(0.0, 0.0, 0.0))
+SMALL = GeometryConfig((32, 32, 32), reach_mm=(0.0, 0.0, 0.0), far=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,9 @@ class GeometryConfig:
         shear: Standard deviation of shear.
         bend_mm: Largest standard deviation of the elastic displacement.
         reach_mm: Patch centres lie within this distance of the brain's centre along each axis.
+        far: Probability of a centre anywhere between the two corners `far_mm` instead: face and
+            neck must be known not to be brain.
+        far_mm: Those corners, R A S from the brain's centre.
         lesions: How lesions are drawn.
     """
 
@@ -43,6 +46,11 @@ class GeometryConfig:
     shear: float = 0.04
     bend_mm: float = 3.5
     reach_mm: tuple[float, float, float] = (30.0, 45.0, 45.0)
+    far: float = 0.25
+    far_mm: tuple[tuple[float, float, float], tuple[float, float, float]] = (
+        (-45.0, -75.0, -120.0),
+        (45.0, 75.0, 55.0),
+    )
     lesions: LesionConfig = field(default_factory=LesionConfig)
 
 
@@ -72,8 +80,10 @@ def _positions(head: Head, random: Generator, config: GeometryConfig) -> list[Te
     matrix = _matrix(random, config)
     if random.random() < 0.5:
         matrix[0] = -matrix[0]  # mirrored head: classes do not tell left from right
-    reach = random.uniform(-1, 1, 3) * config.reach_mm
-    centre = head.centre + reach
+    if random.random() < config.far:
+        centre = head.centre + random.uniform(*config.far_mm)
+    else:
+        centre = head.centre + random.uniform(-1, 1, 3) * config.reach_mm
     bend = random.uniform(0, config.bend_mm)
     knots = int(random.integers(4, 9))
     step = config.spacing_mm / FINE

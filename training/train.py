@@ -30,7 +30,7 @@ __all__ = ["TrainingConfig", "main"]
 
 HERE = Path(__file__).parent
 MAPS = HERE.parent.parent / "shared" / "data" / "synthseg-labels" / "data" / "training_label_maps"
-_HEAVY = {"lesion": 2.0, "necrosis": 2.0, "oedema": 1.5, "background": 0.3, "head": 0.3}
+_HEAVY = {"lesion": 2.0, "necrosis": 2.0, "oedema": 1.5, "background": 0.5, "head": 0.6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,11 @@ def _cast(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, tor
 
 
 def save_resume(run: Path, folder: Path) -> None:
-    """Keep the newest weights and their average in half precision, small enough to commit."""
+    """Keep the newest weights in half precision, small enough to commit; their average restarts."""
     state = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-    half = {key: _cast(state[key], torch.float16) for key in ("network", "average")}
     folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / f"{run.name}.pt", {"step": state["step"], **half})
+    weights = _cast(state["network"], torch.float16)
+    _save(folder / f"{run.name}.pt", {"step": state["step"], "network": weights})
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.resume and (last.exists() or committed.exists()):
         state = torch.load(last if last.exists() else committed, weights_only=True, map_location="cpu")
         network.load_state_dict(_cast(state["network"], torch.float32))
-        average.load_state_dict(_cast(state["average"], torch.float32))
+        average.load_state_dict(_cast(state.get("average", state["network"]), torch.float32))
         if "optimiser" in state:
             optimiser.load_state_dict(state["optimiser"])
         step = int(state["step"])
