@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.bundle import Manifest, Target
+from runtime.bundle import Manifest, ModelGrid, Target
 from runtime.engines.engine import EngineDescription
 from runtime.errors import BundleError
 from runtime.kernels import open_kernels
-from runtime.stages.encode import encode
+from runtime.stages.blend import tile_origins
+from runtime.stages.encode import encode, tile_shape
 from runtime.stages.score import score
 from tests.tiny_bundle import tiny_manifest
 
@@ -112,3 +113,18 @@ def test_score_is_the_dot_product_plus_the_bias() -> None:
     assert np.array_equal(scores[0], np.full((4, 5, 6), 0.5, np.float32))
     wanted = np.einsum("f,fijk->ijk", [1.0, -2.0, 0.25], features.astype(np.float64)) - 1.0
     assert np.allclose(scores[1], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"), [(16, 16), (128, 128), (144, 96), (160, 96), (224, 128), (240, 112), (400, 128)]
+)
+def test_tile_shape_is_no_larger_than_it_must_be(length: int, wanted: int) -> None:
+    manifest = dataclasses.replace(
+        tiny_manifest(),
+        grid=ModelGrid((1.5, 1.5, 1.5), (128, 128, 128), 0.25),
+        encoder=dataclasses.replace(tiny_manifest().encoder, multiple_of=16),
+    )
+    side = tile_shape((length, 16, 16), manifest)[0]
+    assert side == wanted
+    most = tile_origins((length, 16, 16), (min(length, 128), 16, 16), 0.25)
+    assert len(tile_origins((length, 16, 16), (side, 16, 16), 0.25)) == len(most)

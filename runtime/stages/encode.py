@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,32 @@ from runtime.errors import BundleError
 from runtime.kernels import Kernels
 from runtime.stages.blend import Blend, gaussian_weight, tile_origins
 
-__all__ = ["encode"]
+__all__ = ["encode", "tile_shape"]
+
+
+def tile_shape(shape: tuple[int, int, int], manifest: Manifest) -> tuple[int, int, int]:
+    """The smallest tile that covers a grid with as few tiles as the bundle's largest one does.
+
+    A grid of 160 voxels needs two tiles of 128; two of 96 overlap enough and cost a quarter less.
+
+    Args:
+        shape: (I, J, K) of the grid, divisible by the network's multiple.
+        manifest: Largest tile, overlap and multiple.
+
+    Returns:
+        (i, j, k), each divisible by the network's multiple, no side longer than the grid's.
+    """
+    most, multiple = manifest.grid.tile_voxels, manifest.encoder.multiple_of
+    sides = []
+    for length, longest in zip(shape, most, strict=True):
+        if length <= longest:
+            sides.append(length)
+            continue
+        overlap = manifest.grid.overlap * longest
+        tiles = math.ceil((length - overlap) / (longest - overlap) - 1e-9)
+        side = math.ceil((length + (tiles - 1) * overlap) / tiles / multiple - 1e-9) * multiple
+        sides.append(min(side, longest))
+    return sides[0], sides[1], sides[2]
 
 
 def encode(
@@ -27,7 +53,7 @@ def encode(
     """Features of every voxel.
 
     An axis that is not longer than the bundle's tile is taken whole; longer ones are covered by
-    overlapping tiles, whose features are blended with Gaussian weights.
+    overlapping tiles (see `tile_shape`), whose features are blended with Gaussian weights.
 
     Args:
         image: (channels, I, J, K), sides divisible by the network's multiple.
@@ -45,7 +71,7 @@ def encode(
     """
     source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
     shape = image.shape[1], image.shape[2], image.shape[3]
-    i, j, k = (min(n, t) for n, t in zip(shape, manifest.grid.tile_voxels, strict=True))
+    i, j, k = tile_shape(shape, manifest)
     origins = tile_origins(shape, (i, j, k), manifest.grid.overlap)
     dtype = np.dtype(source.dtype)
 
