@@ -80,7 +80,8 @@ def test_encode_blends_tiles_into_the_whole(shape: tuple[int, int, int], overlap
     # Sums of at most 27 weighted float32 values, each within 2^-24 of its own size (below 8).
     assert np.abs(features - wanted).max() < 8 * 27 * 2**-24
     assert len(engine.tiles) > 1
-    assert set(engine.tiles) == {(1, 5, *(min(n, 16) for n in shape))}
+    assert set(engine.tiles) == {(1, 5, *tile_shape(shape, tiled((16, 16, 16), overlap)))}
+    assert max(engine.tiles[0][2:]) <= 16
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) == len(engine.tiles)
