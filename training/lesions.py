@@ -103,9 +103,10 @@ def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
     centre = _pick_centre(host, random)
     if centre is None:
         return
-    radius = float(random.uniform(6, 32)) / voxel_mm
+    radius_mm = float(random.uniform(6, 28))
+    radius = radius_mm / voxel_mm
     radii = tuple(radius * float(f) for f in random.uniform(0.7, 1.35, 3))
-    reach = float(random.uniform(1.0, 2.4))  # of the oedema, in tumour radii
+    reach = min(float(random.uniform(1.0, 2.4)), max(1.0, 42.0 / radius_mm))  # of the oedema, in tumour radii
     box = _box(centre, int(np.ceil(max(radii) * (reach + 0.6))), tissues.shape)
     view, inside_host = tissues[box], host[box]
     shape = _distance(box, centre, radii)
