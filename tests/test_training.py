@@ -5,8 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is installed for training only (make check installs it)")
 
+from runtime.kernels import open_kernels  # noqa: E402
+from runtime.stages.statistics import statistics  # noqa: E402
+from runtime.volume import Volume  # noqa: E402
 from training.anatomy import Head, classes_of, tissue_map  # noqa: E402
-from training.contrast import ContrastConfig, foreground_gain, paint  # noqa: E402
+from training.brightness import Scan, scan_around, strip  # noqa: E402
+from training.contrast import ContrastConfig, paint  # noqa: E402
 from training.dataset import HeadStream, StreamConfig, class_fractions  # noqa: E402
 from training.geometry import GeometryConfig, fractions_of, random_fractions  # noqa: E402
 from training.lesions import LesionConfig, add_lesions  # noqa: E402
@@ -105,13 +109,43 @@ def test_stripping_the_skull_changes_truth_and_image_alike(head):
     assert CLASS_NAMES.index("head") not in set(classes.flatten().tolist())
 
 
-def test_foreground_gain_does_not_depend_on_air():
-    image = torch.zeros(20, 20, 20)
-    image[:10] = 80.0 + torch.rand(10, 20, 20)
-    padded = torch.zeros(60, 20, 20)
-    padded[:20] = image
-    assert foreground_gain(padded) == pytest.approx(foreground_gain(image), rel=0.02)
-    assert foreground_gain(image) * 80 == pytest.approx(0.5, rel=0.02)
+def test_foreground_gain_is_the_one_the_runtime_finds_in_the_painted_scan(head):
+    counts = fractions_of(torch.from_numpy(head.tissues))
+    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    kernels = open_kernels(threads=1)
+    for channel in (0, 2, 3):
+        found = []
+        for seed in range(8):
+            image, _, _ = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(channel,))
+            counted = statistics(Volume(image[channel].numpy(), np.eye(4)), kernels)
+            found.append(counted.mean(above=counted.otsu()))
+        assert np.median(found) == pytest.approx(0.5, rel=0.1), CHANNELS[channel]
+
+
+def test_gain_is_that_of_the_scan_not_of_the_patch(head):
+    counts = fractions_of(torch.from_numpy(head.tissues))
+    patch = counts[:, 17:27, 17:27, 17:27]  # white matter and ventricle only
+    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    whole = Scan(counts.flatten(1).numpy().astype(np.float32) / 8)
+    images = [
+        paint(patch, np.random.default_rng(1), 1.5, plain, (0,), scan=given)[0][0]
+        for given in (whole, None, whole)
+    ]
+    assert torch.equal(images[0], images[2])
+    assert abs(float(images[0].mean()) / float(images[1].mean()) - 1) > 0.02
+
+
+def test_scan_around_a_patch_keeps_the_brain_and_varies_the_air(head):
+    patch = np.ones(len(TISSUES))
+    shares = []
+    for seed in range(6):
+        scan = scan_around(head.cubes, patch, np.random.default_rng(seed))
+        assert np.allclose(scan.parts.sum(0), 1)
+        brain = scan.parts[index_of("cerebral white matter")]
+        assert np.array_equal(brain, head.cubes[index_of("cerebral white matter")] / 8)
+        shares.append(float(scan.weights @ scan.parts[0] / scan.weights.sum()))
+    assert max(shares) > 1.5 * min(shares)
+    assert strip(scan).parts[index_of("skin")].max() < 0.51
 
 
 def test_stream_is_resumable(head):

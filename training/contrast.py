@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.brightness import Scan, foreground_gain, strip
 from training.geometry import smooth_field
 from training.tissues import CHANNELS, TISSUES, index_of, mean_table
 
-__all__ = ["CT_WINDOW", "ContrastConfig", "foreground_gain", "paint"]
+__all__ = ["CT_WINDOW", "ContrastConfig", "paint"]
 
 CT_WINDOW = (-20.0, 100.0)
 """Hounsfield units shown to the network as 0 and 1."""
@@ -87,22 +88,10 @@ def _thick_slices(image: Tensor, random: Generator, spacing_mm: float) -> Tensor
     return F.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
 
 
-def foreground_gain(image: Tensor) -> float:
-    """Gain that brings the mean of the foreground (above Otsu's threshold) to one half."""
-    high = float(image.max())
-    if high <= 0:
-        return 1.0
-    counts = torch.histc(image, 128, 0, high).double()
-    values = (torch.arange(128, dtype=torch.float64) + 0.5) * (high / 128)
-    below, total = counts.cumsum(0), counts.sum()
-    weighted = (counts * values).cumsum(0)
-    between = (weighted[-1] * below / total - weighted) ** 2 / (below * (total - below)).clamp_min(1e-9)
-    cut = int(between[:-1].argmax()) + 1
-    mean = float((counts * values)[cut:].sum() / counts[cut:].sum().clamp_min(1))
-    return 0.5 / max(mean, 1e-6)
-
-
-def _paint_mr(clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, thick: bool) -> Tensor:
+def _paint_mr(
+    clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, thick: bool
+) -> tuple[Tensor, float]:
+    """The image, and the power its values were raised to."""
     shape = tuple(clean.shape)
     noise = torch.from_numpy(random.standard_normal(shape, np.float32))
     image = clean + deviation * noise
@@ -115,9 +104,8 @@ def _paint_mr(clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: f
     image = ((image + extra[0]) ** 2 + extra[1] ** 2).sqrt_()
     if thick:
         image = _thick_slices(image, random, spacing_mm)
-    image = image.clamp_min_(0) ** float(np.exp(random.normal(0, 0.15)))
-    gain = foreground_gain(image) * float(np.exp(random.normal(0, 0.15)))
-    return (image * gain).clamp_(0, CLAMP)
+    power = float(np.exp(random.normal(0, 0.15)))
+    return image.clamp_min_(0) ** power, power
 
 
 def _paint_ct(clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, thick: bool) -> Tensor:
@@ -157,6 +145,7 @@ def paint(
     spacing_mm: float,
     config: ContrastConfig,
     chosen: Sequence[int] | None = None,
+    scan: Scan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the channels of one head.
 
@@ -166,6 +155,8 @@ def paint(
         spacing_mm: Voxel size.
         config: How looks vary.
         chosen: Indices of the channels to draw; a random subset when absent.
+        scan: What the whole scan shows, which decides the gain of MR channels; the patch is the
+            whole scan when absent.
 
     Returns:
         Channels (5, I, J, K) float32, missing ones zero; tissue fractions (tissues, I, J, K)
@@ -174,7 +165,10 @@ def paint(
     """
     parts = fractions.float().div_(8)
     shape = tuple(parts.shape[1:])
+    if scan is None:
+        scan = Scan(parts.flatten(1)[:, :: max(1, shape[0] * shape[1] * shape[2] // 50_000)].numpy())
     if random.random() < config.stripped:
+        scan = strip(scan)
         outside = [n for n, tissue in enumerate(TISSUES) if tissue.structure in ("head", "outer_csf")]
         lost = parts[outside].sum(0) > 0.5
         parts[:, lost] = 0
@@ -185,14 +179,19 @@ def paint(
     seen = torch.zeros(shape, dtype=torch.bool)
     thick_study = random.random() < config.thick
     for index in chosen:
-        means = torch.from_numpy(_means(CHANNELS[index], random, config))
+        means = _means(CHANNELS[index], random, config)
         scale = 6.0 if CHANNELS[index] == "CT" else 0.05
-        deviations = torch.from_numpy(random.uniform(0, scale, len(TISSUES)).astype(np.float32))
+        deviations = random.uniform(0, scale, len(TISSUES)).astype(np.float32)
         deviations[0] = 0
-        clean = (means @ flat).view(shape)
-        deviation = (deviations @ flat).view(shape)
-        make = _paint_ct if CHANNELS[index] == "CT" else _paint_mr
-        image = make(clean, deviation, random, spacing_mm, thick_study and random.random() < 0.85)
+        clean = (torch.from_numpy(means) @ flat).view(shape)
+        deviation = (torch.from_numpy(deviations) @ flat).view(shape)
+        thick = thick_study and random.random() < 0.85
+        if CHANNELS[index] == "CT":
+            image = _paint_ct(clean, deviation, random, spacing_mm, thick)
+        else:
+            image, power = _paint_mr(clean, deviation, random, spacing_mm, thick)
+            gain = foreground_gain(scan, means, deviations, power, random)
+            image = (image * (gain * float(np.exp(random.normal(0, 0.12))))).clamp_(0, CLAMP)
         scanned = torch.ones(shape, dtype=torch.bool)
         if random.random() < config.cropped:
             cut = int(random.integers(2, shape[2] // 3))

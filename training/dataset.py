@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from training.anatomy import Head, load_label_map, tissue_map
+from training.brightness import scan_around
 from training.contrast import ContrastConfig, paint
 from training.geometry import GeometryConfig, random_fractions
 from training.structures import CLASS_NAMES
@@ -38,8 +39,8 @@ class StreamConfig:
 
     seed: int = 0
     looks: int = 3
-    phantoms: int = 12
-    phantom_share: float = 0.2
+    phantoms: int = 30
+    phantom_share: float = 0.3
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
 
@@ -101,8 +102,13 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         shape = self._start // config.looks + first
         while True:
             random = np.random.default_rng((config.seed, shape))
-            fractions = random_fractions(self._head(random), random, config.geometry)
+            head = self._head(random)
+            fractions = random_fractions(head, random, config.geometry)
+            patch = fractions.sum((1, 2, 3)).double().numpy()
             for _ in range(config.looks):
-                image, parts, seen = paint(fractions, random, config.geometry.spacing_mm, config.contrast)
+                scan = scan_around(head.cubes, patch, random)
+                image, parts, seen = paint(
+                    fractions, random, config.geometry.spacing_mm, config.contrast, scan=scan
+                )
                 yield image.half(), class_fractions(parts), seen
             shape += step
