@@ -1,14 +1,20 @@
-"""What every test run shares: the tools of its own environment, and no hidden holes in CI."""
+"""What tests share: tools on the path, no hidden holes in CI, a tiny bundle and the studies it knows."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+from runtime import Session
+from runtime.infer import main
+from tests.command import Run
+from tests.tiny_bundle import head_plan, make_bundle, write_head
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IN_CI = bool(os.environ.get("CI"))
@@ -60,3 +66,66 @@ def pytest_make_collect_report(
     if _forbidden(report, collector.config):
         report.outcome, report.longrepr = "failed", f"CI skips nothing: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle."""
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def session(bundle: Path) -> Iterator[Session]:
+    """The tiny bundle, loaded."""
+    with Session(bundle, "cpu", 1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def axial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An axial T1 series, to read only."""
+    folder = tmp_path_factory.mktemp("axial")
+    write_head(folder)
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A coarser series of its own for every test, to damage."""
+    write_head(tmp_path / "in" / "study", head_plan(spacing_mm=(4.0, 3.0, 3.0)))
+    return tmp_path / "in" / "study"
+
+
+@pytest.fixture
+def arguments(axial: Path, bundle: Path, tmp_path: Path) -> list[str]:
+    """A complete command line that works."""
+    return [str(axial), "--out", str(tmp_path / "o"), "--bundle", str(bundle), "--threads", "1"]
+
+
+@pytest.fixture
+def run(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, with a destination in `out/` that does not exist yet."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        line = [*map(str, arguments), "--out", str(tmp_path / "out" / "result"), "--bundle", str(bundle)]
+        code = main(line)
+        shown = capfd.readouterr()
+        return code, shown.out, shown.err
+
+    return command
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that holds the small files of a result and not the preview."""
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a tiny disk needs root")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", mount], capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a tiny disk: {done.stderr.decode().strip()}")
+    yield mount
+    subprocess.run(["umount", mount], check=True)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +15,9 @@ import pydicom
 import pytest
 
 from runtime.infer import main
+from tests.command import ROOT, Run
 from tests.dicom_factory import uid
 from tests.tiny_bundle import FLAIR_TAGS, head_plan, make_bundle, write_head
-
-ROOT = Path(__file__).parent.parent
-PLAN = head_plan(spacing_mm=(4.0, 3.0, 3.0))
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    write_head(tmp_path / "in" / "study", PLAN)
-    return tmp_path / "in" / "study"
-
-
-@pytest.fixture
-def run(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; gives its exit code, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        line = [*map(str, arguments), "--out", str(tmp_path / "out" / "result"), "--bundle", str(bundle)]
-        code = main(line)
-        shown = capfd.readouterr()
-        return code, shown.out, shown.err
-
-    return command
 
 
 def refused(tmp_path: Path, answer: tuple[int, str, str], code: int) -> str:

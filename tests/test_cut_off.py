@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from runtime.infer import main
 from runtime.result import Result
-from tests.tiny_bundle import head_plan, make_bundle, write_head
-
-ROOT = Path(__file__).parent.parent
-PLAN = head_plan(spacing_mm=(4.0, 3.0, 3.0))
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    write_head(tmp_path / "in" / "study", PLAN)
-    return tmp_path / "in" / "study"
-
-
-@pytest.fixture
-def run(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; gives its exit code, stdout and stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        line = [*map(str, arguments), "--out", str(tmp_path / "out" / "result"), "--bundle", str(bundle)]
-        code = main(line)
-        shown = capfd.readouterr()
-        return code, shown.out, shown.err
-
-    return command
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk that holds the small files of a result and not the preview."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a tiny disk needs root")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", mount], capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a tiny disk: {done.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", mount], check=True)
+from tests.command import ROOT, Run
 
 
 def test_full_disk_is_exit_code_7_and_leaves_nothing(

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,29 +16,9 @@ from runtime.bundle import open_bundle
 from runtime.formats import study_input
 from runtime.infer import main
 from runtime.version import __version__
+from tests.command import ROOT, ran
 from tests.dicom_factory import uid
-from tests.tiny_bundle import make_bundle, write_head
-
-ROOT = Path(__file__).parent.parent
-COMMAND = (sys.executable, "-W", "error", "-m", "runtime.infer")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study")
-    write_head(folder)
-    return folder
-
-
-@pytest.fixture
-def arguments(study: Path, bundle: Path, tmp_path: Path) -> list[str]:
-    """A complete command line that works."""
-    return [str(study), "--out", str(tmp_path / "o"), "--bundle", str(bundle), "--threads", "1"]
+from tests.tiny_bundle import write_head
 
 
 @pytest.fixture
@@ -50,12 +29,6 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the study was read")
 
     monkeypatch.setattr(study_input, "read_study", refuse)
-
-
-def ran(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **options
-    )
 
 
 def test_infer_writes_a_result_and_a_table_and_nothing_on_stderr(

@@ -8,43 +8,15 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runtime.console import ProgressLine, printable
 from runtime.formats import study_input
 from runtime.infer import main
-from tests.tiny_bundle import head_plan, make_bundle, write_head
-
-ROOT = Path(__file__).parent.parent
-COMMAND = (sys.executable, "-W", "error", "-m", "runtime.infer")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study")
-    write_head(folder)
-    return folder
-
-
-@pytest.fixture
-def arguments(study: Path, bundle: Path, tmp_path: Path) -> list[str]:
-    """A complete command line that works."""
-    return [str(study), "--out", str(tmp_path / "o"), "--bundle", str(bundle), "--threads", "1"]
-
-
-def ran(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **options
-    )
+from tests.command import COMMAND, ROOT, ran
+from tests.tiny_bundle import head_plan, write_head
 
 
 def seen_on_terminal(arguments: list[str]) -> tuple[int, str, str]:

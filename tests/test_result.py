@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,7 @@ from runtime.errors import DestinationError, InstructionError, UsageError
 from runtime.infer import main
 from tests.dicom_factory import uid
 from tests.seg_phantom import reread_with_highdicom
-from tests.tiny_bundle import head_plan, make_bundle, write_head
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def session(bundle: Path) -> Iterator[Session]:
-    with Session(bundle, "cpu", 1) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def axial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("axial")
-    write_head(folder)
-    return folder
+from tests.tiny_bundle import head_plan, write_head
 
 
 def test_targets_restrict_labels_measurements_and_files(

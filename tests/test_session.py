@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +35,6 @@ SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 OBLIQUE = (0.98, 0.19899748742132398, 0.0, -0.1909379095, 0.9403067905, -0.2818178907)
 CLEAR_MM = 4.5
 """Nearer to a border than 1.5 voxels of the tiny network a label may differ."""
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def session(bundle: Path) -> Iterator[Session]:
-    with Session(bundle, "cpu", 1) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def axial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("axial")
-    write_head(folder)
-    return folder
 
 
 def loaded(path: Path) -> Any:

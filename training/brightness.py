@@ -15,7 +15,7 @@ __all__ = ["Scan", "foreground_gain", "scan_around", "strip"]
 
 _BINS = 512
 _FAT = index_of("fat")
-_SOFT = [index_of("muscle"), index_of("skin")]
+_SOFT = np.array([index_of("muscle"), index_of("skin")])
 _HEAD = np.array([tissue.structure == "head" for tissue in TISSUES])
 _OUTSIDE = np.array([tissue.structure in ("head", "outer_csf") for tissue in TISSUES])
 
@@ -44,7 +44,7 @@ def scan_around(cubes: NDArray[np.uint8], patch: NDArray[np.float64], random: Ge
         patch: (tissues,) amounts in the patch.
         random: Where chance comes from.
     """
-    parts = cubes.astype(np.float32) / 8
+    parts = cubes.astype(np.float32) / np.float32(8)
     fat = patch[_FAT] / max(patch[_FAT] + patch[_SOFT].sum(), 1)
     fatty = random.random(parts.shape[1]) < fat
     parts[_FAT, fatty] += parts[_SOFT][:, fatty].sum(0)

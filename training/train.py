@@ -163,9 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with torch.autocast(device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
             scores = network(image)
         half = slice(step % 2, None, 2)  # neighbouring planes tell the same, at twice the price
-        loss = loss_of(
-            scores[:, :, half], counts[:, :, half].to(device), seen[:, half].to(device), weights
-        )
+        loss = loss_of(scores[:, :, half], counts[:, :, half].to(device), seen[:, half].to(device), weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
