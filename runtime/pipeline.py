@@ -76,7 +76,7 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
     selection = choose_channels(study, manifest)
     reference = selection.reference
     with clock.stage("align"):
-        placed = place_channels(selection, kernels, lambda share: progress("align", share))
+        placed = place_channels(selection, lambda share: progress("align", share))
         _check_required(placed, manifest.channels)
     with clock.stage("locate"):
         is_ct = reference.modality == "CT"

@@ -97,7 +97,7 @@ def placed(first: Series, second: Series, monkeypatch: pytest.MonkeyPatch) -> An
     monkeypatch.setattr(align, "align", refuse)
     manifest = tiny_manifest()
     selection = choose_channels(Study((first, second)), manifest)
-    return place_channels(selection, KERNELS, lambda share: None)[-1]
+    return place_channels(selection, lambda share: None)[-1]
 
 
 def test_place_trusts_a_shared_frame_of_reference(monkeypatch: pytest.MonkeyPatch) -> None:

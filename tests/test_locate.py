@@ -149,3 +149,17 @@ def test_locate_refuses_absurd_extents_without_allocating_them(spacing_mm: float
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_locate_leaves_the_couch_of_a_wide_ct_out() -> None:
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    volume, _ = ball((125, 80, 60), affine, radius_mm=80.0, inside=40, outside=-1000)
+    alone = located(volume, is_ct=True)
+    voxels = volume.voxels.copy()
+    voxels[2:123, 8:10, :] = 200  # 484 mm wide, 8 mm thick, as long as the scan
+    with_couch = located(Volume(voxels, affine), is_ct=True)
+    assert with_couch.shape == alone.shape
+    assert np.array_equal(with_couch.affine, alone.affine)
+    voxels[2:123, 8:14, :] = 40  # a shoulder is no couch
+    with pytest.raises(ImageError, match="not a head"):
+        located(Volume(voxels, affine), is_ct=True)

@@ -158,11 +158,7 @@ def _make(
     identity: ModelIdentity,
     options: SegOptions,
 ) -> Any:
-    """Let highdicom write every header from one-pixel frames: its cost is per pixel and per frame.
-
-    Measured on 192 x 256 x 256 with 12 segments in 720 frames: 0.25 s this way and 1.1 s (and a
-    150 MB array) with whole frames.
-    """
+    """Let highdicom write every header from one-pixel frames: its cost is per pixel and per frame."""
     import highdicom
 
     kept = [segment.slices for segment in segments]

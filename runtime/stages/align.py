@@ -61,19 +61,17 @@ class Alignment:
         )
 
 
-def align(moving: Volume, fixed: Volume, threads: int = 1, seed: int = 0) -> Alignment:
+def align(moving: Volume, fixed: Volume) -> Alignment:
     """Find the rigid motion between two scans of one head, of any contrast.
 
     Euler angles and shifts maximise Mattes' mutual information over three resolutions, from
     equal scanner coordinates and from equal centres of the head, and with the roles of the images
-    swapped. Every voxel of a level is a sample and every sum runs on one thread, so equal input
-    gives the same bits.
+    swapped. Every voxel of a level is a sample and every sum runs on one thread (ITK's sums
+    depend on the order in which threads finish), so equal input gives the same bits.
 
     Args:
         moving: The scan to bring over.
         fixed: The scan that stays.
-        threads: No effect today: ITK's sums depend on the order in which threads finish.
-        seed: No effect today: nothing is drawn at random.
 
     Raises:
         ImageError: An image is constant, its axes are not at right angles, or the images do not

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.bundle import ModelGrid
 from runtime.errors import ImageError
@@ -18,7 +19,7 @@ __all__ = ["model_grid"]
 _COARSE_MM = 4.0
 _MARGIN_MM = 8.0
 _LEAST_MM2 = 400.0
-"""A plane through the head shows at least this area; less is noise, a couch or a cable."""
+"""A plane through the head shows at least this area; less is noise or a cable."""
 
 _LARGEST_MM = 400.0
 _LARGEST_SCAN_MM = 5000.0
@@ -38,11 +39,29 @@ def _bounding_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid((i, j, k), affine)
 
 
+def _without_sheets(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Foreground without what is at most two voxels thick (couch, head rest); heads keep their extent.
+
+    An opening with a 3 x 3 x 3 box, in which everything outside the image counts as foreground.
+    """
+    eroded: NDArray[np.bool_] = foreground.copy()
+    for axis in range(3):
+        target, source = np.moveaxis(eroded, axis, 0), np.moveaxis(eroded.copy(), axis, 0)
+        target[1:] &= source[:-1]
+        target[:-1] &= source[1:]
+    for axis in range(3):
+        target, source = np.moveaxis(eroded, axis, 0), np.moveaxis(eroded.copy(), axis, 0)
+        target[1:] |= source[:-1]
+        target[:-1] |= source[1:]
+    return eroded
+
+
 def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, kernels: Kernels) -> Grid:
     """The RAS-aligned grid of the network around the foreground of the reference scan.
 
     The scan is looked at on 4 mm voxels; foreground is above Otsu's threshold (MR) or above
-    -300 HU (CT). Planes that show less than 4 cm² of it are left out at the ends of each axis.
+    -300 HU (CT; sheets thinner than 12 mm, such as the couch, are left out). Planes that show less
+    than 4 cm² of it are left out at the ends of each axis.
 
     Args:
         reference: The scan whose grid the labels are written on.
@@ -62,6 +81,8 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     threshold = _CT_FOREGROUND_HU if is_ct else statistics(reference, kernels).otsu()
     prepare(reference, coarse, image, Normalisation(0.0, 1.0, outside=-1e9), kernels)
     foreground = image > threshold
+    if is_ct:
+        foreground = _without_sheets(foreground)
     low, high = np.zeros(3), np.zeros(3)
     for axis in range(3):
         area = foreground.sum(axis=tuple(n for n in range(3) if n != axis)) * _COARSE_MM**2

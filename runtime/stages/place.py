@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.errors import ImageError
-from runtime.kernels import Kernels
 from runtime.stages.channels import Selection
 from runtime.study import Series
 from runtime.volume import Affine
@@ -49,9 +48,7 @@ def _shares_coordinates(series: Series, reference: Series) -> bool:
     return series.volume.grid.same_place_as(reference.volume.grid)
 
 
-def place_channels(
-    selection: Selection, kernels: Kernels, advance: Callable[[float], None]
-) -> tuple[Placed, ...]:
+def place_channels(selection: Selection, advance: Callable[[float], None]) -> tuple[Placed, ...]:
     """Find the rigid transform of every channel.
 
     Channels with the reference's frame of reference, or (where none is known) exactly its grid,
@@ -59,7 +56,6 @@ def place_channels(
 
     Args:
         selection: The chosen series.
-        kernels: Threads to use.
         advance: Told the finished share, 0…1.
     """
     placed = []
@@ -71,15 +67,15 @@ def place_channels(
             placed.append(Placed(series, np.eye(4), "same frame of reference or grid", 0.0, True))
         else:
             advance(done / len(selection.channels))
-            placed.append(_registered(series, reference, kernels))
+            placed.append(_registered(series, reference))
     return tuple(placed)
 
 
-def _registered(series: Series, reference: Series, kernels: Kernels) -> Placed:
+def _registered(series: Series, reference: Series) -> Placed:
     from runtime.stages.align import align
 
     try:
-        found = align(series.volume, reference.volume, kernels.threads)
+        found = align(series.volume, reference.volume)
     except ImageError as error:
         method = "could not be registered"
         return Placed(series, np.eye(4), method, 0.0, used=False, reason=f"{method}: {error}")
