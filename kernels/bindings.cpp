@@ -28,6 +28,7 @@ using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::c
 using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::shape<3, 4>, nb::c_contig, nb::device::cpu>;
 using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, nb::device::cpu>;
+using Table256 = nb::ndarray<std::uint64_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
 template <int axes>
 using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
 template <int axes>
@@ -235,6 +236,32 @@ void label(const KernelTable& table, const AnyIn<4>& scores, const Array<std::ui
   table.label(call, threads);
 }
 
+std::int64_t components_scratch(const KernelTable& table, const Array<std::uint8_t, 3>& labels,
+                                std::int64_t runs) {
+  const Size3 size = size_of(labels, "labels");
+  if (zeus::voxels(size) > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("labels has more than 2^31 - 1 voxels; work on a part of it");
+  if (runs < 0 || runs > zeus::voxels(size))
+    throw std::invalid_argument("runs must be 0 to the voxels of labels");
+  return table.components_scratch(size, runs);
+}
+
+std::int64_t components(const KernelTable& table, const Array<std::uint8_t, 3>& labels, const Lookup& groups,
+                        int neighbours, bool largest, std::int64_t least_voxels, std::uint8_t background,
+                        const Table256& removed, const Bytes& scratch, int threads) {
+  check_threads(threads);
+  check_scratch(scratch, components_scratch(table, labels, 0));
+  if (groups.shape(0) != 256) throw std::invalid_argument("groups must have one entry per label, 256");
+  if (neighbours != 6 && neighbours != 18 && neighbours != 26)
+    throw std::invalid_argument("neighbours must be 6, 18 or 26");
+  if (least_voxels < 0 || least_voxels > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("least_voxels must be 0 to 2^31 - 1");
+  return table.components(
+      {labels.data(), size_of(labels, "labels"), groups.data(), zeus::Neighbours(neighbours), largest,
+       std::int32_t(least_voxels), background, removed.data(), scratch.data()},
+      std::int64_t(scratch.size()), threads);
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, m) {
@@ -287,5 +314,13 @@ NB_MODULE(_kernels, m) {
            "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
            "values[argmax of the trilinear scores] on the result grid; `matrix` (3, 4) maps result index to "
            "score "
-           "index.");
+           "index.")
+      .def("components_scratch", &components_scratch, "labels"_a.noconvert(), "runs"_a,
+           "Bytes of scratch for `runs` runs of equal labels along the last axis.")
+      .def("components", &components, "labels"_a.noconvert(), "groups"_a.noconvert(), "neighbours"_a,
+           "largest"_a, "least_voxels"_a, "background"_a, "removed"_a.noconvert(), "scratch"_a.noconvert(),
+           "threads"_a, release_gil,
+           "Remove small components in place; labels of one non-zero group (256,) are one structure and "
+           "`removed` (256,) counts voxels of each label. Returns the bytes of scratch it needs and does "
+           "nothing where there are fewer.");
 }

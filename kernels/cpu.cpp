@@ -128,13 +128,43 @@ std::int64_t label_scratch(const Label& given) {
   return scratch_bytes(kernel.layout(0));
 }
 
+std::int64_t components_scratch(const Size3& size, std::int64_t runs) {
+  return scratch_bytes(runs_in(0, size, runs).scratch_end);
+}
+
+std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {
+  const std::uintptr_t scratch = reinterpret_cast<std::uintptr_t>(given.scratch);
+  CountRuns counted = {given, runs_in(scratch, given.size, 0)};
+  run(counted, threads);
+  const std::int64_t count = counted.sum(), needed = components_scratch(given.size, count);
+  if (needed > scratch_size) return needed;
+  const Runs runs = runs_in(scratch, given.size, count);
+  JoinRuns joined = {given, runs};
+  run(joined, threads);
+  joined.join_slabs();
+  ClearRuns cleared = {given, runs, count};
+  cleared.choose();
+  run(cleared, threads);
+  return needed;
+}
+
 }  // namespace
 
 #define ZEUS_TEXT(x) ZEUS_TEXT_(x)
 #define ZEUS_TEXT_(x) #x
 extern const KernelTable ZEUS_TARGET = {
-    ZEUS_TEXT(ZEUS_TARGET), prepare,           histogram,     blend_add, blend_normalise, argmax, label,
-    prepare_scratch,        histogram_scratch, label_scratch,
+    ZEUS_TEXT(ZEUS_TARGET),
+    prepare,
+    histogram,
+    blend_add,
+    blend_normalise,
+    argmax,
+    label,
+    components,
+    prepare_scratch,
+    histogram_scratch,
+    label_scratch,
+    components_scratch,
 };
 
 }  // namespace zeus

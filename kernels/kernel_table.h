@@ -3,6 +3,7 @@
 
 #include "argmax.h"
 #include "blend.h"
+#include "components.h"
 #include "histogram.h"
 #include "label.h"
 #include "prepare.h"
@@ -17,11 +18,14 @@ struct KernelTable {
   void (*blend_normalise)(const BlendNormalise&, int threads);
   void (*argmax)(const Argmax&, int threads);
   void (*label)(const Label&, int threads);
+  // Returns the bytes of scratch it needs; where `scratch_size` is less, nothing else was done.
+  std::int64_t (*components)(const Components&, std::int64_t scratch_size, int threads);
 
   // Bytes of scratch that a call needs; only sizes, matrix and samples are read.
   std::int64_t (*prepare_scratch)(const Prepare&, int threads);
   std::int64_t (*histogram_scratch)(int threads);
   std::int64_t (*label_scratch)(const Label&);
+  std::int64_t (*components_scratch)(const Size3&, std::int64_t runs);
 };
 
 extern const KernelTable cpu_baseline, cpu_avx2;  // a build has some of these

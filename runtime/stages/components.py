@@ -1,0 +1,95 @@
+"""Remove stray pieces of structures: keep the largest component of each, or drop small islands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.kernels import Kernels, scratch
+
+__all__ = ["keep_largest", "keep_largest_union", "remove_islands"]
+
+Neighbours = Literal[6, 18, 26]
+
+_RUNS_PER_VOXEL = 1 / 200
+"""Runs a label map is expected to have; where there are more, the scratch is made again."""
+
+
+def keep_largest(
+    labels: NDArray[np.uint8], values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
+) -> dict[int, int]:
+    """Keep only the largest connected component of each label, in place.
+
+    Of two largest ones the one whose first voxel comes first is kept. What is removed becomes 0.
+
+    Args:
+        labels: (I, J, K), C-contiguous, fewer than 2^31 voxels; overwritten.
+        values: Labels to work on, 1…255; the others stay as they are.
+        kernels: Where to run.
+        neighbours: A voxel touches others across faces (6), edges (18) or corners (26) too.
+
+    Returns:
+        Voxels removed of each value.
+
+    Raises:
+        ValueError: A value is out of range, or `labels` is too large.
+        TypeError: `labels` is not writable, C-contiguous uint8.
+
+    Source:
+        The result of `cc3d.largest_k(labels == value, k=1)` for each value, made in one pass for all.
+    """
+    return _remove(labels, _one_group_each(values), kernels, neighbours)
+
+
+def keep_largest_union(
+    labels: NDArray[np.uint8], values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
+) -> dict[int, int]:
+    """Keep only the largest connected component of several labels taken together; else as `keep_largest`."""
+    return _remove(labels, dict.fromkeys(values, 1), kernels, neighbours)
+
+
+def remove_islands(
+    labels: NDArray[np.uint8],
+    values: Iterable[int],
+    least_voxels: int,
+    kernels: Kernels,
+    neighbours: Neighbours = 26,
+) -> dict[int, int]:
+    """Remove components of fewer than `least_voxels` voxels, in place; else as `keep_largest`.
+
+    Source:
+        The result of `cc3d.dust(labels == value, threshold=least_voxels)` for each value.
+    """
+    return _remove(labels, _one_group_each(values), kernels, neighbours, least_voxels)
+
+
+def _one_group_each(values: Iterable[int]) -> dict[int, int]:
+    return {value: value for value in values}
+
+
+def _remove(
+    labels: NDArray[np.uint8],
+    groups: dict[int, int],
+    kernels: Kernels,
+    neighbours: Neighbours,
+    least_voxels: int | None = None,
+) -> dict[int, int]:
+    """Keep the largest component of each group, or every one of at least `least_voxels`."""
+    if any(not 1 <= value <= 255 for value in groups):
+        raise ValueError(f"values must be 1 to 255, got {sorted(groups)}")
+    group_of = np.zeros(256, np.uint8)
+    for value, group in groups.items():
+        group_of[value] = group
+    removed = np.zeros(256, np.uint64)
+    table, largest = kernels.table, least_voxels is None
+    needed = table.components_scratch(labels, int(labels.size * _RUNS_PER_VOXEL))
+    work = scratch(0)
+    while needed > work.size:
+        work = scratch(needed)
+        needed = table.components(
+            labels, group_of, neighbours, largest, least_voxels or 0, 0, removed, work, kernels.threads
+        )
+    return {value: int(removed[value]) for value in groups}
