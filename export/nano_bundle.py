@@ -133,6 +133,7 @@ def write_bundle(checkpoint: Path, out: Path, version: str, accuracy: Sequence[M
             files=tuple(files),
             golden=GoldenCase("golden_image.npy", "golden_features.npy", _TOLERANCE),
             accuracy=tuple(accuracy),
+            connected=("brain",),
         )
         (folder / "bundle.json").write_bytes(dump_manifest(manifest))
         open_bundle(folder)

@@ -137,7 +137,10 @@ class GoldenCase:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`bundle.json`, whole. Names become file names; other text is shown to people, never interpreted."""
+    """`bundle.json`, whole. Names become file names; other text is shown to people, never interpreted.
+
+    `connected` names structures of one piece: what lies apart from the largest piece is removed.
+    """
 
     schema: str
     name: str
@@ -154,6 +157,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     golden: GoldenCase
     accuracy: tuple[Measured, ...] = field(default=())
+    connected: tuple[str, ...] = field(default=())
 
 
 def _require(true: bool, message: str) -> None:
@@ -170,6 +174,8 @@ def check_manifest(manifest: Manifest) -> None:
     _require(bool(_NAME.fullmatch(manifest.name)), "$.name: use letters, digits, _ and -, 64 at most")
     _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -")
     _check_structures(manifest.structures)
+    names = {structure.name for structure in manifest.structures}
+    _require(set(manifest.connected) <= names, "$.connected: a name is no structure")
     _check_targets(manifest)
     _check_channels(manifest.channels)
     _check_encoder(manifest)

@@ -15,6 +15,7 @@ from runtime.errors import ImageError
 from runtime.kernels import Kernels
 from runtime.report import Clock
 from runtime.stages.channels import choose_channels
+from runtime.stages.clean import clean
 from runtime.stages.encode import encode
 from runtime.stages.label import label
 from runtime.stages.locate import model_grid
@@ -93,12 +94,19 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
         values = np.array([0, *(bundle.structure(t.structure).value for t in manifest.targets[1:])], np.uint8)
         voxels = label(scores, grid, reference.volume.grid, values, kernels)
     del scores
+    with clock.stage("clean"):
+        removed = clean(voxels, reference.volume.grid.voxel_volume_ml, bundle, kernels)
     names = {structure.value: structure.name for structure in manifest.structures if not structure.union_of}
     labels = Labels(voxels, reference.volume.affine, names)
     with clock.stage("measure"):
         measurements = measure(labels, bundle, manifest.structures)
         warnings = _warnings(measurements, placed, manifest.body_part)
-    notes = (*study.notes, *selection.notes, *(note for item in placed for note in item.series.notes))
+    notes = (
+        *study.notes,
+        *selection.notes,
+        *(note for item in placed for note in item.series.notes),
+        *removed,
+    )
     return Segmented(labels, reference, placed, gains, measurements, grid, warnings, notes)
 
 
