@@ -262,6 +262,47 @@ std::int64_t components(const KernelTable& table, const Array<std::uint8_t, 3>& 
       std::int64_t(scratch.size()), threads);
 }
 
+using RowTable = nb::ndarray<std::int32_t, nb::shape<-1, 256>, nb::c_contig, nb::device::cpu>;
+
+void slice_content(const KernelTable& table, const Array<const std::uint8_t, 3>& labels,
+                   const nb::ndarray<std::int64_t, nb::shape<-1, 256>, nb::c_contig, nb::device::cpu>& counts,
+                   const RowTable& first_row, const RowTable& last_row, int threads) {
+  check_threads(threads);
+  const Size3 size = size_of(labels, "labels");
+  for (std::size_t slices : {counts.shape(0), first_row.shape(0), last_row.shape(0)})
+    if (slices != labels.shape(0))
+      throw std::invalid_argument("counts, first_row and last_row must have one row per slice of labels");
+  table.slice_content({labels.data(), size, counts.data(), first_row.data(), last_row.data()}, threads);
+}
+
+void pack(const KernelTable& table, const Array<const std::uint8_t, 3>& labels,
+          const nb::ndarray<const std::int32_t, nb::shape<-1, 256>, nb::c_contig, nb::device::cpu>& first_row,
+          const nb::ndarray<const std::int32_t, nb::shape<-1, 256>, nb::c_contig, nb::device::cpu>& last_row,
+          const nb::ndarray<const std::uint8_t, nb::shape<-1, 256>, nb::c_contig, nb::device::cpu>& tables,
+          const nb::ndarray<const std::int32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>& frames,
+          const Bytes& bits, int threads) {
+  check_threads(threads);
+  const Size3 size = size_of(labels, "labels");
+  if (first_row.shape(0) != labels.shape(0) || last_row.shape(0) != labels.shape(0))
+    throw std::invalid_argument("first_row and last_row must have one row per slice of labels");
+  const std::int64_t count = std::int64_t(frames.shape(0)), rows = size.axis[1];
+  for (std::int64_t n = 0; n < std::int64_t(labels.shape(0)) * 256; ++n)
+    if (first_row.data()[n] < 0 || first_row.data()[n] > last_row.data()[n] || last_row.data()[n] > rows)
+      throw std::invalid_argument("first_row and last_row are not those of labels");
+  for (std::int64_t n = 0; n < count; ++n) {
+    const std::int32_t slice = frames.data()[2 * n], structure = frames.data()[2 * n + 1];
+    if (slice < 0 || slice >= size.axis[0] || structure < 0 || structure >= std::int64_t(tables.shape(0)))
+      throw std::invalid_argument("a frame names a slice or a table that is not there");
+  }
+  for (std::size_t n = 0; n < tables.size(); ++n)
+    if (tables.data()[n] > 1) throw std::invalid_argument("tables must hold 0 and 1 only");
+  if (std::int64_t(bits.size()) != (count * rows * size.axis[2] + 7) / 8)
+    throw std::invalid_argument("bits must have one bit per pixel of every frame, rounded up to bytes");
+  table.pack({labels.data(), size, first_row.data(), last_row.data(), tables.data(),
+              reinterpret_cast<const zeus::Frame*>(frames.data()), count, bits.data()},
+             threads);
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, m) {
@@ -322,5 +363,12 @@ NB_MODULE(_kernels, m) {
            "threads"_a, release_gil,
            "Remove small components in place; labels of one non-zero group (256,) are one structure and "
            "`removed` (256,) counts voxels of each label. Returns the bytes of scratch it needs and does "
-           "nothing where there are fewer.");
+           "nothing where there are fewer.")
+      .def("slice_content", &slice_content, "labels"_a.noconvert(), "counts"_a.noconvert(),
+           "first_row"_a.noconvert(), "last_row"_a.noconvert(), "threads"_a, release_gil,
+           "Voxels of each label in each slice (slices, 256), and the rows [first, last) it reaches.")
+      .def("pack", &pack, "labels"_a.noconvert(), "first_row"_a.noconvert(), "last_row"_a.noconvert(),
+           "tables"_a.noconvert(), "frames"_a.noconvert(), "bits"_a.noconvert(), "threads"_a, release_gil,
+           "1-bit frames end to end, lowest bit first; `frames` (n, 2) names slice and row of `tables` (m, "
+           "256).");
 }

@@ -6,6 +6,7 @@
 // whose first voxel comes first is kept.
 #pragma once
 
+#include "core/runs.h"
 #include "core/scratch.h"
 #include "core/voxel.h"
 
@@ -27,19 +28,6 @@ struct Components {
 };
 
 namespace {
-
-// The last voxel + 1 of the run that starts at `begin`, eight voxels at a time.
-VOXEL_FN int run_end(const std::uint8_t* row, int begin, int length) {
-  const std::uint64_t same = row[begin] * 0x0101010101010101ull;
-  int k = begin + 1;
-  for (; k + 8 <= length; k += 8) {
-    std::uint64_t eight;
-    __builtin_memcpy(&eight, row + k, sizeof eight);
-    if (eight != same) break;
-  }
-  while (k < length && row[k] == row[begin]) ++k;
-  return k;
-}
 
 VOXEL_FN std::int64_t rows_of(const Size3& size) {
   return std::int64_t(size.axis[0]) * size.axis[1];

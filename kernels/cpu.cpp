@@ -128,6 +128,16 @@ std::int64_t label_scratch(const Label& given) {
   return scratch_bytes(kernel.layout(0));
 }
 
+void slice_content(const SliceContent& given, int threads) {
+  SliceContent kernel = given;
+  run(kernel, threads);
+}
+
+void pack(const Pack& given, int threads) {
+  Pack kernel = given;
+  run(kernel, threads);
+}
+
 std::int64_t components_scratch(const Size3& size, std::int64_t runs) {
   return scratch_bytes(runs_in(0, size, runs).scratch_end);
 }
@@ -160,6 +170,8 @@ extern const KernelTable ZEUS_TARGET = {
     blend_normalise,
     argmax,
     label,
+    slice_content,
+    pack,
     components,
     prepare_scratch,
     histogram_scratch,

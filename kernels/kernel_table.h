@@ -6,6 +6,7 @@
 #include "components.h"
 #include "histogram.h"
 #include "label.h"
+#include "pack.h"
 #include "prepare.h"
 
 namespace zeus {
@@ -18,6 +19,8 @@ struct KernelTable {
   void (*blend_normalise)(const BlendNormalise&, int threads);
   void (*argmax)(const Argmax&, int threads);
   void (*label)(const Label&, int threads);
+  void (*slice_content)(const SliceContent&, int threads);
+  void (*pack)(const Pack&, int threads);
   // Returns the bytes of scratch it needs; where `scratch_size` is less, nothing else was done.
   std::int64_t (*components)(const Components&, std::int64_t scratch_size, int threads);
 

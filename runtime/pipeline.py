@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
 from runtime.bundle import Channel as ChannelEntry
+from runtime.content import SliceContent, slice_content
 from runtime.engines.engine import Engine
 from runtime.errors import ImageError
 from runtime.kernels import Kernels
@@ -47,6 +48,7 @@ class Segmented:
 
     Attributes:
         labels: Every structure of the bundle, on the reference's grid.
+        content: How much of each label is in each slice of it.
         reference: The series whose grid that is.
         channels: What fed the network, dropped channels included.
         gains: Normalisation gain of each used channel by modality.
@@ -57,6 +59,7 @@ class Segmented:
     """
 
     labels: Labels
+    content: SliceContent
     reference: Series
     channels: tuple[Placed, ...]
     gains: dict[str, float]
@@ -99,7 +102,8 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
     names = {structure.value: structure.name for structure in manifest.structures if not structure.union_of}
     labels = Labels(voxels, reference.volume.affine, names)
     with clock.stage("measure"):
-        measurements = measure(labels, bundle, manifest.structures)
+        content = slice_content(voxels, kernels)
+        measurements = measure(labels, content, bundle, manifest.structures)
         warnings = _warnings(measurements, placed, manifest.body_part)
     notes = (
         *study.notes,
@@ -107,7 +111,7 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
         *(note for item in placed for note in item.series.notes),
         *removed,
     )
-    return Segmented(labels, reference, placed, gains, measurements, grid, warnings, notes)
+    return Segmented(labels, content, reference, placed, gains, measurements, grid, warnings, notes)
 
 
 def _check_required(placed: tuple[Placed, ...], channels: tuple[ChannelEntry, ...]) -> None:

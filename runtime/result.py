@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime.bundle import Bundle
 from runtime.errors import ImageError, InstructionError, UsageError, ZeusEdgeError
+from runtime.kernels import Kernels
 from runtime.pipeline import Segmented
 from runtime.report import Clock, OutputReport, Report, library_versions, peak_bytes
 from runtime.stages.measure import Measurement
@@ -65,6 +66,7 @@ class Result:
     report: Report
     _segmented: Segmented
     _bundle: Bundle
+    _kernels: Kernels
 
     def mask(self, name: str) -> Labels:
         """One structure alone, 1 inside; unions are put together.
@@ -141,7 +143,9 @@ class Result:
         series, identity = self._segmented.reference, self._bundle.identity
         options = SegOptions(parameters={"channels": ", ".join(self._segmented.gains), "use": RESEARCH_USE})
         try:
-            written = write_seg(path, self._segmented.labels, series, self.structures, identity, options)
+            written = write_seg(
+                path, self._segmented.labels, series, self.structures, identity, options, self._kernels
+            )
         except (ZeusEdgeError, OSError):
             raise
         except Exception as error:  # pydicom converts on access; a damaged value may raise nearly anything
@@ -163,7 +167,8 @@ class Result:
         identity = self._bundle.identity
         caption = f"{identity.name} {identity.version}  bundle {identity.bundle_sha256[:12]}"
         # All labels: a union is drawn from parts that were perhaps not asked for themselves.
-        write_preview(path, channels, self._segmented.labels, self.structures, caption)
+        labels, content = self._segmented.labels, self._segmented.content
+        write_preview(path, channels, labels, content, self.structures, caption)
 
 
 def _outputs(work: Path, notes: dict[str, tuple[str, ...]]) -> tuple[OutputReport, ...]:

@@ -117,9 +117,8 @@ class Session:
         chosen = tuple(item for item in made.measurements if item.structure in structures)
         labels = _only(made.labels, structures)
         clock.seconds["total"] = clock.total()
-        return Result(
-            labels, structures, chosen, self._report(made, engine, chosen, clock), made, self._bundle
-        )
+        report = self._report(made, engine, chosen, clock)
+        return Result(labels, structures, chosen, report, made, self._bundle, self._kernels)
 
     def close(self) -> None:
         """Free the network; a second call does nothing."""

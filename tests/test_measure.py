@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from runtime.bundle import Bundle
+from runtime.content import slice_content
+from runtime.kernels import open_kernels
 from runtime.stages.measure import Measurement, coverage, measure
 from runtime.structure import ModelIdentity
 from runtime.volume import Affine, Labels
@@ -29,7 +31,10 @@ def labels(affine: Affine = OBLIQUE) -> Labels:
 
 
 def measured(made: Labels) -> dict[str, Measurement]:
-    return {item.structure.name: item for item in measure(made, BUNDLE, MANIFEST.structures)}
+    return {
+        item.structure.name: item
+        for item in measure(made, slice_content(made.voxels, open_kernels()), BUNDLE, MANIFEST.structures)
+    }
 
 
 def test_measure_counts_millilitres_on_an_oblique_grid() -> None:
@@ -45,7 +50,8 @@ def test_measure_sums_a_union_of_its_parts() -> None:
 
 
 def test_measure_takes_only_what_is_asked_for() -> None:
-    (only,) = measure(labels(), BUNDLE, (BRAIN,))
+    made = labels()
+    (only,) = measure(made, slice_content(made.voxels, open_kernels()), BUNDLE, (BRAIN,))
     assert only.structure is BRAIN
 
 

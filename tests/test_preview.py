@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.content import SliceContent, slice_content
 from runtime.errors import UsageError
 from runtime.formats.preview import PreviewChannel, write_preview
 from runtime.formats.preview_planes import PLANES, View, centre_of, cut_labels, cut_volume, display_window
+from runtime.kernels import open_kernels
 from runtime.structure import Code, Structure
 from runtime.volume import Affine, Labels, Volume
 
@@ -25,6 +27,10 @@ BOTH = Structure(
     9, "both", ANATOMY, Code("12738006", "SCT", "Brain"), (255, 255, 0), ("left block", "right block")
 )
 NAMES = {1: "left block", 2: "right block", 3: "tumour"}
+
+
+def counted(labels: Labels) -> SliceContent:
+    return slice_content(labels.voxels, open_kernels())
 
 
 def oblique_affine() -> Affine:
@@ -123,7 +129,14 @@ def colours(path: Path) -> np.ndarray:
 
 
 def test_preview_draws_structures_in_their_colours(tmp_path: Path, volume: Volume, labels: Labels) -> None:
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1", volume)], labels, (LEFT, RIGHT, BOTH), "model")
+    write_preview(
+        tmp_path / "a.png",
+        [PreviewChannel("T1", volume)],
+        labels,
+        counted(labels),
+        (LEFT, RIGHT, BOTH),
+        "model",
+    )
     picture = colours(tmp_path / "a.png")
     green, blue, yellow = (
         (np.abs(picture - np.array(colour)).max(axis=-1) < 30).nonzero()[1]
@@ -137,7 +150,7 @@ def test_preview_grows_by_a_row_for_each_channel(tmp_path: Path, volume: Volume,
     channels = [PreviewChannel(name, volume) for name in ("T1", "T2", "FLAIR", "CT head")]
     sizes = []
     for count in (1, 2, 4):
-        write_preview(tmp_path / "a.png", channels[:count], labels, (LEFT,), "model")
+        write_preview(tmp_path / "a.png", channels[:count], labels, counted(labels), (LEFT,), "model")
         sizes.append(colours(tmp_path / "a.png").shape)
     assert sizes[0][0] < sizes[1][0] < sizes[2][0]
 
@@ -147,7 +160,9 @@ def test_preview_goes_through_the_lesion(tmp_path: Path, volume: Volume, labels:
     place = world_of(voxels.shape, labels.affine)
     voxels[np.linalg.norm(place - [0, 20, 20], axis=-1) < 5] = 3
     changed = Labels(voxels, labels.affine, NAMES)
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1", volume)], changed, (LEFT, TUMOUR), "model")
+    write_preview(
+        tmp_path / "a.png", [PreviewChannel("T1", volume)], changed, counted(changed), (LEFT, TUMOUR), "model"
+    )
     picture = colours(tmp_path / "a.png")
     panels = picture[80:540, 54:1100]
     assert (np.abs(panels - [255, 0, 0]).max(axis=-1) < 30).sum() > 100
@@ -155,7 +170,9 @@ def test_preview_goes_through_the_lesion(tmp_path: Path, volume: Volume, labels:
 
 def test_preview_of_nothing_found_still_shows_the_scan(tmp_path: Path, volume: Volume) -> None:
     empty = Labels(np.zeros(volume.voxels.shape, np.uint8), volume.affine, NAMES)
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1", volume)], empty, (LEFT, BOTH), "model")
+    write_preview(
+        tmp_path / "a.png", [PreviewChannel("T1", volume)], empty, counted(empty), (LEFT, BOTH), "model"
+    )
     assert colours(tmp_path / "a.png").std() > 20
 
 
@@ -166,20 +183,29 @@ def test_preview_survives_long_names_and_many_structures(
         Structure(10 + n, f"a structure with a very long name, number {n}", ANATOMY, LEFT.kind, (200, n, 0))
         for n in range(120)
     ]
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1 " * 40, volume)], labels, many, "caption " * 90)
+    write_preview(
+        tmp_path / "a.png",
+        [PreviewChannel("T1 " * 40, volume)],
+        labels,
+        counted(labels),
+        many,
+        "caption " * 90,
+    )
     assert colours(tmp_path / "a.png").shape[1] < 2500
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan])
 def test_preview_survives_an_empty_image(tmp_path: Path, labels: Labels, fill: float) -> None:
     blank = Volume(np.full(labels.voxels.shape, fill, np.float32), labels.affine)
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1", blank)], labels, (LEFT,), "model")
+    write_preview(
+        tmp_path / "a.png", [PreviewChannel("T1", blank)], labels, counted(labels), (LEFT,), "model"
+    )
     assert (tmp_path / "a.png").exists()
 
 
 def test_preview_needs_a_channel(tmp_path: Path, labels: Labels) -> None:
     with pytest.raises(UsageError, match="at least one channel"):
-        write_preview(tmp_path / "a.png", [], labels, (LEFT,), "model")
+        write_preview(tmp_path / "a.png", [], labels, counted(labels), (LEFT,), "model")
 
 
 def test_preview_import_is_light() -> None:
@@ -203,7 +229,9 @@ def test_preview_of_a_real_head_shows_its_volumes(tmp_path: Path) -> None:
     voxels = np.where(np.isin(aseg, (10, 11, 12)), 1, np.where(np.isin(aseg, (49, 50, 51)), 2, 0))
     scan = Volume(np.ascontiguousarray(np.asarray(image.dataobj).T), affine)
     found = Labels(voxels.astype(np.uint8), affine, NAMES)
-    write_preview(tmp_path / "a.png", [PreviewChannel("T1", scan)], found, (LEFT, RIGHT), "model")
+    write_preview(
+        tmp_path / "a.png", [PreviewChannel("T1", scan)], found, counted(found), (LEFT, RIGHT), "model"
+    )
     picture = colours(tmp_path / "a.png")
     panels = picture[80:540, 54:400]  # axial: left basal ganglia at the right of the picture
     green, blue = (

@@ -3,10 +3,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import highdicom
 import numpy as np
+import pydicom
 import pytest
 
 from runtime.errors import BundleError, ImageError
+from runtime.formats.seg_describe import describe_segment, identify_algorithm
+from runtime.formats.seg_source import stand_ins
 from runtime.formats.seg_write import SegOptions, write_seg
 from runtime.formats.study_input import read_study
 from runtime.structure import Structure
@@ -58,6 +62,46 @@ def test_seg_lands_where_the_labels_are_says_dcmqi(series: Series, tmp_path: Pat
     assert_same_places(found["thalamus"], expected(labels, 3))
     assert_same_places(found["putamen"], expected(labels, 7))
     assert_same_places(found["brain"], expected(labels, 3, 7))
+
+
+@pytest.mark.parametrize("omit", [True, False])
+@pytest.mark.parametrize("wanted", [ALL, (THALAMUS, PUTAMEN), (PUTAMEN,)], ids=["all", "two", "one"])
+def test_seg_frame_headers_are_those_highdicom_makes(
+    series: Series, tmp_path: Path, wanted: tuple[Structure, ...], omit: bool
+) -> None:
+    labels = make_labels(series)
+    write_seg(tmp_path / "a.dcm", labels, series, wanted, IDENTITY, SegOptions(omit_empty_frames=omit))
+    ours = pydicom.dcmread(tmp_path / "a.dcm")
+    masks = {"brain": [3, 7], "thalamus": [3], "putamen": [7]}
+    present = [item for item in wanted if item.name in masks]
+    slices = [np.isin(labels.voxels, masks[item.name]).any(axis=(1, 2)) for item in present]
+    sources, _ = stand_ins(series)
+    algorithm = identify_algorithm(IDENTITY, {})
+    theirs = highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.stack(slices, axis=-1)[:, np.newaxis, np.newaxis],
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            describe_segment(number, item, sources[0].StudyInstanceUID, algorithm)
+            for number, item in enumerate(present, start=1)
+        ],
+        series_instance_uid="2.25.1",
+        series_number=1,
+        sop_instance_uid="2.25.2",
+        instance_number=1,
+        manufacturer="Test",
+        manufacturer_model_name="Test",
+        software_versions="1",
+        device_serial_number="1",
+        omit_empty_frames=omit,
+    )
+    assert ours.NumberOfFrames == theirs.NumberOfFrames == len(ours.PerFrameFunctionalGroupsSequence)
+    for mine, other in zip(
+        ours.PerFrameFunctionalGroupsSequence, theirs.PerFrameFunctionalGroupsSequence, strict=True
+    ):
+        assert mine.to_json_dict() == other.to_json_dict()
+    (mine,), (other,) = ours.SharedFunctionalGroupsSequence, theirs.SharedFunctionalGroupsSequence
+    assert mine.to_json_dict() == other.to_json_dict()
 
 
 @pytest.mark.parametrize("wanted", [ALL, (TUMOUR, PUTAMEN)], ids=["several", "one"])

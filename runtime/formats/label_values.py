@@ -1,4 +1,4 @@
-"""Which label values make up a structure, and how many voxels each has; shared by every writer."""
+"""Which label values make up a structure; shared by every writer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.errors import BundleError
 from runtime.structure import Structure
 from runtime.volume import Labels
 
-__all__ = ["count_per_slice", "membership", "structure_values"]
+__all__ = ["membership", "structure_values"]
 
 
 def structure_values(
@@ -61,10 +61,3 @@ def membership(values: Sequence[int]) -> NDArray[np.bool_]:
     table = np.zeros(256, np.bool_)
     table[list(values)] = True
     return table
-
-
-def count_per_slice(labels: Labels) -> NDArray[np.int64]:
-    """Voxels of each label value in each slice along axis 0, (I, 256)."""
-    # Slice by slice: bincount widens its input to 64 bits.
-    rows = [np.bincount(plane.ravel(), minlength=256) for plane in labels.voxels]
-    return np.asarray(rows, np.int64)

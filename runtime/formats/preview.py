@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.content import SliceContent
 from runtime.errors import UsageError
-from runtime.formats.label_values import count_per_slice, membership, structure_values
+from runtime.formats.label_values import membership, structure_values
 from runtime.formats.output_folder import whole_file
 from runtime.formats.preview_planes import (
     PLANES,
@@ -79,6 +80,7 @@ def write_preview(
     path: Path,
     channels: Sequence[PreviewChannel],
     labels: Labels,
+    content: SliceContent,
     structures: Sequence[Structure],
     caption: str,
 ) -> None:
@@ -91,6 +93,7 @@ def write_preview(
         path: Where to write; an existing file is replaced.
         channels: At least one; the first decides the field of view.
         labels: The label map.
+        content: Of `labels`.
         structures: What to draw and to list, in this order. A union whose parts are listed too
             is only outlined.
         caption: One line that names the model.
@@ -104,7 +107,7 @@ def write_preview(
 
     if not channels:
         raise UsageError("a preview needs at least one channel; pass the series that was segmented")
-    layers = _layers(labels, structures)
+    layers = _layers(labels, content, structures)
     view = _view(channels, labels, layers)
     sizes = [view.size(plane) for plane in PLANES]
     row_height = max(rows for rows, _ in sizes)
@@ -132,8 +135,8 @@ def write_preview(
         picture.save(part, format="PNG", compress_level=4)
 
 
-def _layers(labels: Labels, structures: Sequence[Structure]) -> list[_Layer]:
-    counts = count_per_slice(labels).sum(axis=0)
+def _layers(labels: Labels, content: SliceContent, structures: Sequence[Structure]) -> list[_Layer]:
+    counts = content.counts.sum(axis=0)
     tables = [membership(structure_values(item, labels, structures)) for item in structures]
     claimed = np.zeros(256, np.bool_)
     for item, table in zip(structures, tables, strict=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,18 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.content import SliceContent, slice_content
 from runtime.errors import ImageError
-from runtime.formats.label_values import count_per_slice, membership, structure_values
+from runtime.formats.label_values import membership, structure_values
 from runtime.formats.output_folder import whole_file
 from runtime.formats.seg_describe import MAKER, describe_segment, identify_algorithm, long_string
+from runtime.formats.seg_frames import PackedFrames, frame_headers
 from runtime.formats.seg_source import derived_uid, stand_ins
+from runtime.kernels import Kernels, open_kernels
 from runtime.structure import ModelIdentity, Structure
 from runtime.study import Series
 from runtime.volume import Labels
 
 __all__ = ["SegOptions", "SegWritten", "write_seg"]
 
-_FRAMES_AT_ONCE = 8  # eight frames always end on a whole byte of packed bits
+_MOST_PIXEL_BYTES = 2**32 - 2
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class SegWritten:
 
 @dataclass(frozen=True)
 class _Segment:
-    """A structure that has voxels: its number, look-up table (256,) and slices of axis 0."""
+    """A structure that has voxels: its number, look-up table (256,) and the slices it is in."""
 
     number: int
     structure: Structure
@@ -84,6 +88,7 @@ def write_seg(
     structures: Sequence[Structure],
     identity: ModelIdentity,
     options: SegOptions | None = None,
+    kernels: Kernels | None = None,
 ) -> SegWritten:
     """Write structures as one DICOM SEG of type BINARY; unions overlap their parts.
 
@@ -99,9 +104,11 @@ def write_seg(
         structures: Segments in this order; those without a voxel are left out.
         identity: Which model made the labels.
         options: See `SegOptions`.
+        kernels: Where to pack pixels; the CPU when absent.
 
     Raises:
-        ImageError: The labels do not lie on the series, or its headers cannot carry a SEG.
+        ImageError: The labels do not lie on the series, its headers cannot carry a SEG, or its
+            pixels would not fit into one (4 GB).
         BundleError: Structures and label map do not fit each other.
         DestinationError: The file cannot be written.
 
@@ -114,7 +121,9 @@ def write_seg(
             f"series {series.uid}: the labels ({labels.voxels.shape}) do not lie on its slices "
             f"({series.volume.voxels.shape}); map them back to the series before writing"
         )
-    segments, empty = _segments(labels, structures)
+    kernels = kernels or open_kernels()
+    content = slice_content(labels.voxels, kernels)
+    segments, empty = _segments(labels, structures, content, chosen.omit_empty_frames)
     series_uid = _series_uid(series, structures, identity)
     if not segments:
         return SegWritten({}, empty, series_uid, None)
@@ -123,24 +132,36 @@ def write_seg(
         warnings.simplefilter("ignore")
         sources, notes = stand_ins(series)
         made = _make(sources, segments, series_uid, identity, chosen)
-        _fill(made, sources, segments, labels)
+        template, ranks, frames = _frames(made, sources, segments)
+        tables = np.array([segment.table for segment in segments], np.uint8)
+        pixels = PackedFrames(labels.voxels, content, tables, frames, kernels)
+        if pixels.bytes > _MOST_PIXEL_BYTES:
+            raise ImageError(
+                f"series {series.uid}: a SEG of {len(frames)} frames is too large; ask for fewer targets"
+            )
+        made.Rows, made.Columns = labels.voxels.shape[1:]
+        made.NumberOfFrames = len(frames)
+        made.SegmentsOverlap = "YES" if tables.sum(axis=0).max() > 1 else "NO"
         made.PatientName = series.instances[0].header.get("PatientName") or ""
-        instance_uid = _seal(made, series_uid, chosen)
+        instance_uid = _seal(made, series_uid, labels.voxels, tables, chosen)
         with whole_file(path) as part:
             made.save_as(part, enforce_file_format=True)
+            _append(part, frame_headers(template, sources, ranks, frames), pixels)
     numbers = {segment.structure.name: segment.number for segment in segments}
     return SegWritten(numbers, empty, series_uid, instance_uid, notes)
 
 
-def _segments(labels: Labels, structures: Sequence[Structure]) -> tuple[list[_Segment], tuple[str, ...]]:
-    present = count_per_slice(labels) > 0
+def _segments(
+    labels: Labels, structures: Sequence[Structure], content: SliceContent, omit_empty_frames: bool
+) -> tuple[list[_Segment], tuple[str, ...]]:
     segments: list[_Segment] = []
     empty = []
     for structure in structures:
         table = membership(structure_values(structure, labels, structures))
-        slices = np.asarray(present[:, table].any(axis=1))
+        slices = np.asarray((content.counts[:, table] > 0).any(axis=1))
         if slices.any():
-            segments.append(_Segment(len(segments) + 1, structure, table, slices))
+            kept = slices if omit_empty_frames else np.ones_like(slices)
+            segments.append(_Segment(len(segments) + 1, structure, table, kept))
         else:
             empty.append(structure.name)
     return segments, tuple(empty)
@@ -158,11 +179,17 @@ def _make(
     identity: ModelIdentity,
     options: SegOptions,
 ) -> Any:
-    """Let highdicom write every header from one-pixel frames: its cost is per pixel and per frame."""
+    """Let highdicom write the headers from as few one-pixel frames as show it every segment.
+
+    Its cost is per pixel and per frame; `_frames` and `_append` put the real frames in.
+    """
     import highdicom
 
-    kept = [segment.slices for segment in segments]
-    presence = np.stack(kept, axis=-1)[:, np.newaxis, np.newaxis, :]
+    presence = np.zeros((len(sources), 1, 1, len(segments)), np.bool_)
+    for n, segment in enumerate(segments):
+        presence[segment.slices.argmax(), ..., n] = True
+    used = _used(segments)
+    presence[[used[0], used[-1]], ..., 0] = True
     algorithm = identify_algorithm(identity, options.parameters)
     created = options.created or datetime.now()
     try:
@@ -199,45 +226,60 @@ def _make(
         ) from error
 
 
-def _fill(made: Any, sources: list[Any], segments: list[_Segment], labels: Labels) -> None:
-    """Put the real pixels in, frame by frame in the order that the headers give."""
-    _, rows, columns = labels.voxels.shape
-    slice_of = {source.SOPInstanceUID: index for index, source in enumerate(sources)}
-    frames = [_frame(item, made, slice_of) for item in made.PerFrameFunctionalGroupsSequence]
-    packed = b"".join(_packed(frames, segments, labels))
-    made.Rows, made.Columns = rows, columns
-    made.PixelData = packed + b"\0" * (len(packed) % 2)
-    parts = np.sum([segment.table for segment in segments], axis=0)
-    made.SegmentsOverlap = "YES" if parts.max() > 1 else "NO"
+def _used(segments: list[_Segment]) -> NDArray[np.intp]:
+    """Slices that have a frame, ascending."""
+    return np.flatnonzero(np.any([segment.slices for segment in segments], axis=0))
 
 
-def _frame(item: Any, made: Any, slice_of: dict[str, int]) -> tuple[int, int]:
-    """Segment number and slice index of a frame; a single segment is named in the shared groups."""
-    shared = made.SharedFunctionalGroupsSequence[0]
-    group = item if "SegmentIdentificationSequence" in item else shared
-    number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-    source = item.DerivationImageSequence[0].SourceImageSequence[0]
-    return number, slice_of[source.ReferencedSOPInstanceUID]
+def _frames(
+    made: Any, sources: list[Any], segments: list[_Segment]
+) -> tuple[Any, dict[int, int], list[tuple[int, int]]]:
+    """Take the few frames out, and list the real ones in the standard's order.
 
-
-def _packed(frames: list[tuple[int, int]], segments: list[_Segment], labels: Labels) -> Iterator[bytes]:
-    """Bits of all frames end to end, lowest bit first, without padding between frames.
-
-    Source: DICOM PS3.5 8.1.1 (bits allocated 1).
+    Returns:
+        One frame's item as a template; the rank of each slice that has a frame; slice and segment
+        number of every frame.
     """
-    for start in range(0, len(frames), _FRAMES_AT_ONCE):
-        group = frames[start : start + _FRAMES_AT_ONCE]
-        masks = [segments[number - 1].table[labels.voxels[index]] for number, index in group]
-        yield np.packbits(np.stack(masks).ravel(), bitorder="little").tobytes()
+    items = made.PerFrameFunctionalGroupsSequence
+    slice_of = {source.SOPInstanceUID: index for index, source in enumerate(sources)}
+
+    def rank_and_slice(item: Any) -> tuple[int, int]:
+        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        rank = item.FrameContentSequence[0].DimensionIndexValues
+        return int(rank if isinstance(rank, int) else rank[-1]), slice_of[source.ReferencedSOPInstanceUID]
+
+    first, last = min(map(rank_and_slice, items)), max(map(rank_and_slice, items))
+    used = [int(index) for index in _used(segments)]
+    if first[1] > last[1]:
+        used.reverse()
+    ranks = {index: rank for rank, index in enumerate(used, start=1)}
+    frames = [(index, s.number) for s in segments for index in used if s.slices[index]]
+    template = items[0]
+    del made.PerFrameFunctionalGroupsSequence, made.PixelData
+    return template, ranks, frames
 
 
-def _seal(made: Any, series_uid: str, options: SegOptions) -> str:
+def _append(path: Path, headers: Iterable[bytes], pixels: PackedFrames) -> None:
+    """Put the last two elements of the data set, which grow with the frames, at the end of the file."""
+    with path.open("ab") as file:
+        file.write(struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, 0xFFFFFFFF))
+        file.writelines(headers)
+        file.write(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+        file.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, pixels.bytes))
+        for part in pixels.parts():
+            file.write(part)
+
+
+def _seal(
+    made: Any, series_uid: str, voxels: NDArray[np.uint8], tables: NDArray[np.uint8], options: SegOptions
+) -> str:
     """Give every identifier that highdicom draws at random its reproducible value."""
-    content = hashlib.sha256(made.PixelData)
+    content = hashlib.sha256(voxels.data)
+    content.update(tables.tobytes())
     content.update(
         made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters.encode()
     )
-    content.update(str(len(made.PerFrameFunctionalGroupsSequence)).encode())
+    content.update(str(made.NumberOfFrames).encode())
     instance_uid = derived_uid("seg instance", series_uid, content.hexdigest())
     made.SOPInstanceUID = instance_uid
     made.file_meta.MediaStorageSOPInstanceUID = instance_uid

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
+from runtime.content import SliceContent
 from runtime.structure import Structure
 from runtime.volume import Labels
 
@@ -35,29 +35,28 @@ class Measurement:
     touches_border: bool
 
 
-def _counts(voxels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.bincount(voxels.ravel(), minlength=256)
-
-
-def measure(labels: Labels, bundle: Bundle, structures: tuple[Structure, ...]) -> tuple[Measurement, ...]:
+def measure(
+    labels: Labels, content: SliceContent, bundle: Bundle, structures: tuple[Structure, ...]
+) -> tuple[Measurement, ...]:
     """Volume and border contact of structures, unions included.
 
     Args:
         labels: Every structure the bundle knows, on the input grid.
+        content: Of `labels`.
         bundle: Says what unions are made of.
         structures: What to measure.
     """
-    counts = _counts(labels.voxels)
-    border = np.zeros(256, np.int64)
+    counts = content.counts.sum(axis=0)
+    border = np.zeros(256, np.bool_)
     for axis in range(3):
         for end in (0, -1):
-            border += _counts(np.take(labels.voxels, end, axis=axis))
+            border[np.unique(np.take(labels.voxels, end, axis=axis))] = True
     volume_ml = labels.grid.voxel_volume_ml
     results = []
     for structure in structures:
         parts = list(bundle.parts(structure))
         voxels = int(counts[parts].sum())
-        results.append(Measurement(structure, voxels, voxels * volume_ml, bool(border[parts].sum() > 0)))
+        results.append(Measurement(structure, voxels, voxels * volume_ml, bool(border[parts].any())))
     return tuple(results)
 
 
