@@ -4,6 +4,7 @@
 #   make demo     a study made and segmented          make format   lay out every source file
 #   make test     the tests, without torch            make clean    remove what these targets made
 #   make check    what CI runs
+#   make check-sanitizers   the kernel tests on sanitized builds of the kernels (minutes)
 #
 # Another Python: make test PYTHON=python3.12
 
@@ -15,7 +16,7 @@ BUILT_FROM := pyproject.toml CMakeLists.txt runtime/version.py $(shell find kern
 CPP := $(shell find kernels -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint full-test quick-benchmarks format clean
+.PHONY: demo test check check-sanitizers lint full-test quick-benchmarks format clean
 
 demo: $(VENV)/.runtime
 	@echo "Making a study of an analytic head: T1, T2, FLAIR and CT ..."
@@ -36,6 +37,9 @@ check: test
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory quick-benchmarks
 	@echo "Every check passed."
+
+check-sanitizers: $(VENV)/.test
+	@.ci/sanitizers $(RUN)
 
 lint: $(VENV)/.check
 	@echo "Checking style, types, spelling and the arrows between rooms ..."
