@@ -60,6 +60,7 @@ struct PrepareOblique {
 
   VOXEL_FN void run(int i, int j, int k, int count, float* __restrict values) const {
     Run at;
+    const float share = 1.0f / float(samples[0] * samples[1] * samples[2]);
     for (int n = 0; n < count; ++n) values[n] = 0;
     for (int a = 0; a < samples[0]; ++a)
       for (int b = 0; b < samples[1]; ++b)
@@ -67,17 +68,16 @@ struct PrepareOblique {
           const double start[3] = {i + sample_offset(a, samples[0]), j + sample_offset(b, samples[1]),
                                    k + sample_offset(c, samples[2])};
           places(matrix, source_size, start, count, at);
-          add_samples(at, count, values);
+          add_samples(at, count, share, values);
         }
-    const float share = 1.0f / float(samples[0] * samples[1] * samples[2]);
     for (int n = 0; n < count; ++n) {
-      const float value = finish(intensity, values[n] * share);
+      const float value = finish(intensity, values[n]);
       values[n] = is_inside(matrix, source_size, i, j, k + n) ? value : intensity.outside;
     }
   }
 
   // First the eight corners of every voxel are collected, then all are mixed: only the first part is scalar.
-  VOXEL_FN void add_samples(const Run& at, int count, float* __restrict values) const {
+  VOXEL_FN void add_samples(const Run& at, int count, float share, float* __restrict values) const {
     const std::int64_t s0 = stride(source_size, 0), s1 = stride(source_size, 1);
     const std::int64_t z = source_size.axis[0] > 1 ? s0 : 0, y = source_size.axis[1] > 1 ? s1 : 0;
     const std::int64_t x = source_size.axis[2] > 1 ? 1 : 0;
@@ -99,7 +99,7 @@ struct PrepareOblique {
       const float b = mix(stored_value(corner[2][n]), stored_value(corner[3][n]), tx);
       const float c = mix(stored_value(corner[4][n]), stored_value(corner[5][n]), tx);
       const float d = mix(stored_value(corner[6][n]), stored_value(corner[7][n]), tx);
-      values[n] += mix(mix(a, b, ty), mix(c, d, ty), tz);
+      values[n] += share * mix(mix(a, b, ty), mix(c, d, ty), tz);  // a sum of samples could overflow
     }
   }
 };
