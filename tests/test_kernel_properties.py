@@ -27,7 +27,7 @@ assert len(ORIENTATIONS) == 48
 
 @st.composite
 def maps(draw: st.DrawFn, source: tuple[int, ...]) -> NDArray[np.float64]:
-    """Result index to source index: any orientation and scale, sometimes sheared or turned, never singular."""
+    """Result index to source index: any orientation and scale, sometimes sheared or turned."""
     permutation, signs = draw(st.sampled_from(ORIENTATIONS))
     matrix = np.zeros((3, 4))
     for axis, (row, sign) in enumerate(zip(permutation, signs, strict=True)):
