@@ -1,0 +1,1 @@
+"""The cases of `benchmarks.kernels`, one file per kernel: our call, its peers, and what agreeing means."""

@@ -1,0 +1,133 @@
+"""label and argmax: class scores to labels, on the scanner's grid or on the scores' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from benchmarks.comparison import Agreement, Case, CaseMaker, Peer, Setting, share_that_differs
+from benchmarks.kernel_inputs import axial_affine, scores
+from benchmarks.peers import with_monai, with_nnunet, with_numpy, with_scipy, with_torch
+from benchmarks.tasks import LabelTask, Triple, zoomed
+from runtime.kernels import Kernels
+from runtime.stages.label import label
+from runtime.volume import Grid
+
+__all__ = ["cases"]
+
+_SCORES: Triple = (200, 224, 224)
+_SCORES_QUICK: Triple = (32, 28, 28)
+_LABELS: Triple = (300, 512, 512)
+_LABELS_QUICK: Triple = (48, 64, 64)
+"""More slices than a slab of the torch peer has."""
+_CLASSES = (2, 14, 105)
+_ARGMAX_CLASSES = (14, 105)
+_MOST_CLASSES_OF_SLOW = 14
+"""More classes take SciPy minutes a round and show nothing new."""
+
+_INDEX_BYTES = 8
+"""torch and NumPy answer an argmax in int64."""
+
+_TIES = Agreement(
+    1e-6, "where two interpolated float32 scores differ by a rounding, either may win: one voxel in a million"
+)
+_EXACT = Agreement(0.0, "nothing is computed, only compared")
+
+
+def cases(setting: Setting) -> Iterator[CaseMaker]:
+    """Every case of these kernels."""
+    coarse, fine = (_SCORES_QUICK, _LABELS_QUICK) if setting.quick else (_SCORES, _LABELS)
+    onto = "x".join(map(str, reversed(fine)))
+    own = "x".join(map(str, reversed(coarse)))
+    for classes in _CLASSES:
+        for dtype in ("float32", "float16"):
+            yield CaseMaker(
+                f"label C={classes} {dtype} onto {onto}",
+                partial(_label, classes, dtype, coarse, fine, setting.kernels),
+            )
+    for classes in _ARGMAX_CLASSES:
+        yield CaseMaker(
+            f"argmax C={classes} float32 {own}",
+            partial(_argmax, classes, coarse, setting.kernels),
+        )
+
+
+def _task(classes: int, dtype: str, coarse: Triple, fine: Triple, kernels: Kernels) -> LabelTask:
+    onto = Grid(fine, axial_affine(fine, (1.0, 0.7, 0.7)))
+    return LabelTask(scores(classes, coarse, dtype), zoomed(onto, coarse), onto, kernels.threads)
+
+
+def _label(classes: int, dtype: str, coarse: Triple, fine: Triple, kernels: Kernels) -> Case:
+    task = _task(classes, dtype, coarse, fine, kernels)
+    values = np.arange(classes, dtype=np.uint8)
+    voxels = int(np.prod(fine))
+    whole, index = 4 * classes * voxels, _INDEX_BYTES * voxels
+    widened = task.scores.size * 4 if dtype == "float16" else 0
+    note = "float16 scores are widened to float32 first, in the clock" if dtype == "float16" else ""
+    peers = [
+        Peer(
+            "torch interpolate + argmax",
+            "torch",
+            lambda: with_torch.label_whole(task),
+            _TIES,
+            whole + index + widened,
+            note,
+        ),
+        Peer(
+            "torch by slabs, running maximum", "torch", lambda: with_torch.label_slabs(task), _TIES, note=note
+        ),
+        Peer(
+            "MONAI Resize + AsDiscrete",
+            "monai",
+            lambda: with_monai.label(task),
+            _TIES,
+            whole + 2 * index + widened,
+            note,
+        ),
+        Peer(
+            "nnU-Net export, torch resampling",
+            "nnunetv2",
+            lambda: with_nnunet.label(task, by_torch=True),
+            _TIES,
+            2 * whole + index + widened,
+            note,
+        ),
+        Peer(
+            "nnU-Net export, default resampling",
+            "nnunetv2",
+            lambda: with_nnunet.label(task, by_torch=False),
+            _TIES,
+            whole + index + widened + 8 * task.scores.size,  # scikit-image works in float64
+            note,
+        ),
+    ]
+    if classes <= _MOST_CLASSES_OF_SLOW:
+        peers.insert(
+            0, Peer("scipy zoom, running maximum", "scipy", lambda: with_scipy.label(task), _TIES, note=note)
+        )
+    return Case(
+        lambda: label(task.scores, task.scores_grid, task.onto, values, kernels),
+        peers,
+        task.scores.nbytes + voxels,
+        share_that_differs,
+        "share of voxels that differ",
+    )
+
+
+def _argmax(classes: int, shape: Triple, kernels: Kernels) -> Case:
+    task = _task(classes, "float32", shape, shape, kernels)
+    values = np.arange(classes, dtype=np.uint8)
+
+    def ours() -> object:
+        labels = np.empty(shape, np.uint8)
+        kernels.table.argmax(task.scores, labels, values, kernels.threads)
+        return labels
+
+    peers = (
+        Peer("numpy argmax", "numpy", lambda: with_numpy.argmax(task), _EXACT),
+        Peer("torch argmax", "torch", lambda: with_torch.argmax(task), _EXACT),
+    )
+    moved = task.scores.nbytes + int(np.prod(shape))
+    return Case(ours, peers, moved, share_that_differs, "share of voxels that differ")
