@@ -58,6 +58,7 @@ quick-benchmarks: $(VENV)/.check
 	@echo "Proving that the benchmarks run ..."
 	@$(RUN) -m benchmarks.accuracy --quick
 	@$(RUN) -m benchmarks.latency --quick
+	@$(RUN) -m benchmarks.kernels --quick
 
 format: $(VENV)/.check
 	@$(RUN) -m ruff check --fix
