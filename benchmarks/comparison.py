@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,10 @@ class CaseMaker:
     Attributes:
         name: Begins with the kernel's name and says the size.
         make: Makes the input.
-        missing: Why the case cannot run here; empty when it can.
     """
 
     name: str
-    make: Callable[[], Case] = field(repr=False)
-    missing: str = ""
+    make: Callable[[], Case]
 
 
 def share_that_differs(ours: Any, theirs: Any) -> float:

@@ -48,7 +48,7 @@ def _case(count: int, coarse: Triple, fine: Triple, setting: Setting) -> Case:
 
     def ours() -> object:
         path = task.folder / "ours.dcm"
-        write_seg(path, task.labels, task.series, task.structures, task.identity)
+        write_seg(path, task.labels, task.series, task.structures, task.identity, kernels=setting.kernels)
         return path
 
     def difference(mine: Any, theirs: Any) -> float:
