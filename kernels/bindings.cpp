@@ -11,29 +11,39 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "core/tasks.h"
 #include "dispatch.h"
+#include "launch_plan.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using zeus::KernelTable;
+using zeus::LaunchTable;
 using zeus::Size3;
 
 namespace {
 
 constexpr int kMostSamples = 16;
 
-using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// Where the arrays of a table lie.
+template <class Table>
+using On = std::conditional_t<std::is_same_v<Table, LaunchTable>, nb::device::cuda, nb::device::cpu>;
+
+template <class Table>
+using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
+template <class Table>
+using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
+template <class Table>
+using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, On<Table>>;
+template <class Table, int axes>
+using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, On<Table>>;
+template <class Table, int axes>
+using AnyOut = nb::ndarray<nb::ndim<axes>, nb::c_contig, On<Table>>;
+template <class Table, class T, int axes>
+using Array = nb::ndarray<T, nb::ndim<axes>, nb::c_contig, On<Table>>;
 using Matrix = nb::ndarray<const double, nb::shape<3, 4>, nb::c_contig, nb::device::cpu>;
-using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, nb::device::cpu>;
-template <int axes>
-using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
-template <int axes>
-using AnyOut = nb::ndarray<nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
-template <class T, int axes>
-using Array = nb::ndarray<T, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
 using Triple = std::array<std::int64_t, 3>;
 
 // The folded form of clamp((slope * stored + intercept - shift) * gain, low, high).
@@ -100,10 +110,18 @@ void check_threads(int threads) {
     throw std::invalid_argument("threads must be 1 to " + std::to_string(zeus::kMostThreads));
 }
 
-void check_scratch(const Bytes& scratch, std::int64_t needed) {
+template <class Table>
+void check_scratch(const Bytes<Table>& scratch, std::int64_t needed) {
   if (std::int64_t(scratch.size()) < needed)
     throw std::invalid_argument("scratch has " + std::to_string(scratch.size()) + " bytes, this call needs " +
                                 std::to_string(needed));
+}
+
+template <class Table, class... Arrays>
+void check_device(const Table& table, const Arrays&... arrays) {
+  if constexpr (std::is_same_v<Table, LaunchTable>)
+    if (((arrays.device_id() != table.device) || ...))
+      throw std::invalid_argument("every array must lie on CUDA device " + std::to_string(table.device));
 }
 
 int class_count(std::size_t count) {
@@ -127,14 +145,18 @@ zeus::Prepare prepare_sizes(Size3 source, Size3 result, const Matrix& matrix, co
   return call;
 }
 
-std::int64_t prepare_scratch(const KernelTable& table, const AnyIn<3>& source, const AnyIn<3>& result,
+template <class Table>
+std::int64_t prepare_scratch(const Table& table, const AnyIn<Table, 3>& source, const AnyIn<Table, 3>& result,
                              const Matrix& matrix, Triple samples, int threads) {
   return table.prepare_scratch(
       prepare_sizes(size_of(source, "source"), size_of(result, "result"), matrix, samples, threads), threads);
 }
 
-void prepare(const KernelTable& table, const AnyIn<3>& source, const AnyOut<3>& result, const Matrix& matrix,
-             Triple samples, const zeus::Intensity& intensity, const Bytes& scratch, int threads) {
+template <class Table>
+auto prepare(const Table& table, const AnyIn<Table, 3>& source, const AnyOut<Table, 3>& result,
+             const Matrix& matrix, Triple samples, const zeus::Intensity& intensity,
+             const Bytes<Table>& scratch, int threads) {
+  check_device(table, source, result, scratch);
   zeus::Prepare call =
       prepare_sizes(size_of(source, "source"), size_of(result, "result"), matrix, samples, threads);
   call.source = source.data();
@@ -143,27 +165,32 @@ void prepare(const KernelTable& table, const AnyIn<3>& source, const AnyOut<3>& 
   call.result_type = real_type(result.dtype(), "result must be float32 or float16");
   call.intensity = intensity;
   call.scratch = scratch.data();
-  check_scratch(scratch, table.prepare_scratch(call, threads));
-  table.prepare(call, threads);
+  check_scratch<Table>(scratch, table.prepare_scratch(call, threads));
+  return table.prepare(call, threads);
 }
 
-std::int64_t histogram_scratch(const KernelTable& table, int threads) {
+template <class Table>
+std::int64_t histogram_scratch(const Table& table, int threads) {
   check_threads(threads);
   return table.histogram_scratch(threads);
 }
 
-std::uint64_t histogram(const KernelTable& table, const AnyIn<3>& source, const Counts& counts,
-                        const Bytes& scratch, int threads) {
-  check_scratch(scratch, histogram_scratch(table, threads));
+template <class Table>
+auto histogram(const Table& table, const AnyIn<Table, 3>& source, const Counts<Table>& counts,
+               const Bytes<Table>& scratch, int threads) {
+  check_device(table, source, counts, scratch);
+  check_scratch<Table>(scratch, histogram_scratch(table, threads));
   return table.histogram({source.data(), stored_type(source.dtype()), zeus::voxels(size_of(source, "source")),
                           counts.data(), scratch.data()},
                          threads);
 }
 
-void blend_add(const KernelTable& table, const Array<const float, 4>& tile,
-               const Array<const float, 3>& weight, const Array<float, 4>& sum,
-               const Array<float, 3>& weight_sum, Triple origin, int threads) {
+template <class Table>
+auto blend_add(const Table& table, const Array<Table, const float, 4>& tile,
+               const Array<Table, const float, 3>& weight, const Array<Table, float, 4>& sum,
+               const Array<Table, float, 3>& weight_sum, Triple origin, int threads) {
   check_threads(threads);
+  check_device(table, tile, weight, sum, weight_sum);
   zeus::BlendAdd call = {tile.data(),        weight.data(),         sum.data(),          weight_sum.data(),
                          int(tile.shape(0)), size_of(tile, "tile"), size_of(sum, "sum"), {}};
   if (tile.shape(0) != sum.shape(0) || tile.shape(0) == 0 || tile.shape(0) > 65535)
@@ -177,23 +204,28 @@ void blend_add(const KernelTable& table, const Array<const float, 4>& tile,
       throw std::invalid_argument("the tile reaches outside sum");
     call.origin.axis[n] = std::int32_t(origin[n]);
   }
-  table.blend_add(call, threads);
+  return table.blend_add(call, threads);
 }
 
-void blend_normalise(const KernelTable& table, const Array<float, 4>& sum,
-                     const Array<const float, 3>& weight_sum, int threads) {
+template <class Table>
+auto blend_normalise(const Table& table, const Array<Table, float, 4>& sum,
+                     const Array<Table, const float, 3>& weight_sum, int threads) {
   check_threads(threads);
+  check_device(table, sum, weight_sum);
   const Size3 size = size_of(sum, "sum");
   if (!same(size, size_of(weight_sum, "weight_sum")))
     throw std::invalid_argument("sum and weight_sum have different sizes");
   if (sum.shape(0) == 0 || sum.shape(0) > 65535)
     throw std::invalid_argument("sum must have 1 to 65535 classes");
-  table.blend_normalise({sum.data(), weight_sum.data(), int(sum.shape(0)), zeus::voxels(size)}, threads);
+  return table.blend_normalise({sum.data(), weight_sum.data(), int(sum.shape(0)), zeus::voxels(size)},
+                               threads);
 }
 
-void argmax(const KernelTable& table, const AnyIn<4>& scores, const Array<std::uint8_t, 3>& result,
-            const Lookup& values, int threads) {
+template <class Table>
+auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
+            const Lookup<Table>& values, int threads) {
   check_threads(threads);
+  check_device(table, scores, result, values);
   const int classes = class_count(scores.shape(0));
   const zeus::Real type = real_type(scores.dtype(), "scores must be float32 or float16");
   const Size3 size = size_of(scores, "scores");
@@ -201,10 +233,13 @@ void argmax(const KernelTable& table, const AnyIn<4>& scores, const Array<std::u
     throw std::invalid_argument("values must have one entry per class");
   if (!same(size, size_of(result, "result")))
     throw std::invalid_argument("scores and result have different sizes");
-  table.argmax({scores.data(), type, classes, zeus::voxels(size), values.data(), result.data()}, threads);
+  return table.argmax({scores.data(), type, classes, zeus::voxels(size), values.data(), result.data()},
+                      threads);
 }
 
-zeus::Label label_sizes(const AnyIn<4>& scores, const Array<std::uint8_t, 3>& result, const Matrix& matrix) {
+template <class Table>
+zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
+                        const Matrix& matrix) {
   zeus::Label call{};
   call.scores = scores.data();
   call.type = real_type(scores.dtype(), "scores must be float32 or float16");
@@ -216,23 +251,103 @@ zeus::Label label_sizes(const AnyIn<4>& scores, const Array<std::uint8_t, 3>& re
   return call;
 }
 
-std::int64_t label_scratch(const KernelTable& table, const AnyIn<4>& scores,
-                           const Array<std::uint8_t, 3>& result, const Matrix& matrix) {
-  return table.label_scratch(label_sizes(scores, result, matrix));
+template <class Table>
+std::int64_t label_scratch(const Table& table, const AnyIn<Table, 4>& scores,
+                           const Array<Table, std::uint8_t, 3>& result, const Matrix& matrix) {
+  return table.label_scratch(label_sizes<Table>(scores, result, matrix));
 }
 
-void label(const KernelTable& table, const AnyIn<4>& scores, const Array<std::uint8_t, 3>& result,
-           const Matrix& matrix, const Lookup& values, std::uint8_t outside, const Bytes& scratch,
-           int threads) {
+template <class Table>
+auto label(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
+           const Matrix& matrix, const Lookup<Table>& values, std::uint8_t outside,
+           const Bytes<Table>& scratch, int threads) {
   check_threads(threads);
-  zeus::Label call = label_sizes(scores, result, matrix);
+  check_device(table, scores, result, values, scratch);
+  zeus::Label call = label_sizes<Table>(scores, result, matrix);
   if (values.shape(0) != std::size_t(call.classes))
     throw std::invalid_argument("values must have one entry per class");
   call.values = values.data();
   call.outside = outside;
   call.scratch = scratch.data();
-  check_scratch(scratch, table.label_scratch(call));
-  table.label(call, threads);
+  check_scratch<Table>(scratch, table.label_scratch(call));
+  return table.label(call, threads);
+}
+
+// The same calls for both kinds of table.
+template <class Table>
+void def_calls(nb::class_<Table>& table) {
+  const auto release_gil = nb::call_guard<nb::gil_scoped_release>();
+  table
+      .def("prepare_scratch", &prepare_scratch<Table>, "source"_a.noconvert(), "result"_a.noconvert(),
+           "matrix"_a.noconvert(), "samples"_a, "threads"_a, "Bytes of scratch that prepare() needs.")
+      .def("prepare", &prepare<Table>, "source"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
+           "samples"_a, "intensity"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
+           "Fill `result` with rescaled, shifted and clamped trilinear samples of `source`; `matrix` (3, 4) "
+           "maps "
+           "result index to source index.")
+      .def("histogram_scratch", &histogram_scratch<Table>, "threads"_a,
+           "Bytes of scratch that histogram() needs.")
+      .def("histogram", &histogram<Table>, "source"_a.noconvert(), "counts"_a.noconvert(),
+           "scratch"_a.noconvert(), "threads"_a, release_gil,
+           "Count stored values into `counts` (65536,); returns how many were NaN or infinite.")
+      .def("blend_add", &blend_add<Table>, "tile"_a.noconvert(), "weight"_a.noconvert(), "sum"_a.noconvert(),
+           "weight_sum"_a.noconvert(), "origin"_a, "threads"_a, release_gil,
+           "Add `weight * tile` into `sum` and `weight` into `weight_sum` at `origin`.")
+      .def("blend_normalise", &blend_normalise<Table>, "sum"_a.noconvert(), "weight_sum"_a.noconvert(),
+           "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.")
+      .def("argmax", &argmax<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "values"_a.noconvert(),
+           "threads"_a, release_gil,
+           "values[argmax of scores over axis 0]; the lowest class wins a tie, NaN never wins.")
+      .def("label_scratch", &label_scratch<Table>, "scores"_a.noconvert(), "result"_a.noconvert(),
+           "matrix"_a.noconvert(), "Bytes of scratch that label() needs.")
+      .def("label", &label<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
+           "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
+           "values[argmax of the trilinear scores] on the result grid; `matrix` (3, 4) maps result index to "
+           "score "
+           "index.");
+}
+
+// An array in device memory that `owner` keeps: what DLPack hands to a LaunchTable.
+nb::ndarray<nb::device::cuda> device_array(std::uintptr_t pointer, const std::vector<std::size_t>& shape,
+                                           const std::string& type, int device, nb::handle owner) {
+  using Code = nb::dlpack::dtype_code;
+  const struct {
+    const char* name;
+    Code code;
+    std::uint8_t bits;
+  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},    {"int16", Code::Int, 16},
+               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},    {"uint64", Code::UInt, 64},
+               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}};
+  for (const auto& known : types)
+    if (type == known.name)
+      return nb::ndarray<nb::device::cuda>(reinterpret_cast<void*>(pointer), shape.size(), shape.data(),
+                                           owner, nullptr, {std::uint8_t(known.code), known.bits, 1},
+                                           nb::device::cuda::value, device);
+  throw std::invalid_argument("no kernel reads arrays of " + type);
+}
+
+void def_launches(nb::module_& m) {
+  using zeus::Launch;
+  using zeus::LaunchPlan;
+  nb::class_<Launch>(m, "Launch", "One launch of an entry point of cuda.cu.")
+      .def_ro("entry", &Launch::entry)
+      .def_ro("grid", &Launch::grid, "Blocks along x, y, z.")
+      .def_ro("block", &Launch::block, "Threads along x, y, z.")
+      .def_prop_ro(
+          "arguments",
+          [](const Launch& launch) { return nb::bytes(launch.arguments.data(), launch.arguments.size()); },
+          "The one argument, a struct.");
+  nb::class_<LaunchPlan>(m, "LaunchPlan", "A call packed for a CUDA device; nothing has run.")
+      .def_ro("launches", &LaunchPlan::launches, "In order; each waits for the one before.")
+      .def_ro("not_finite_at", &LaunchPlan::not_finite_at,
+              "Device address of the uint64 count that histogram() makes; 0 for other calls.");
+  nb::class_<LaunchTable> table(m, "LaunchTable",
+                                "The calls of KernelTable, checked and packed for a CUDA device, not run.");
+  table.def(nb::init<int>(), "device"_a)
+      .def_ro("device", &LaunchTable::device, "Where every array must lie.");
+  def_calls(table);
+  m.def("device_array", &device_array, "pointer"_a, "shape"_a, "dtype"_a, "device"_a, "owner"_a,
+        "Memory of a CUDA device as a C-contiguous DLPack array that keeps `owner` alive.");
 }
 
 }  // namespace
@@ -243,7 +358,6 @@ NB_MODULE(_kernels, m) {
   m.doc() =
       "Voxel kernels. Every function writes into arrays its caller allocated, never copies one, and "
       "gives the same bits for any number of threads and on every target.";
-  const auto release_gil = nb::call_guard<nb::gil_scoped_release>();
 
   m.def("table_names", &zeus::table_names, "Names that table() accepts on this machine, the fastest first.");
   m.def("table", &zeus::table, "name"_a, nb::rv_policy::reference,
@@ -260,32 +374,8 @@ NB_MODULE(_kernels, m) {
           nb::kw_only(), "slope"_a, "intercept"_a, "shift"_a, "gain"_a, "clamp_low"_a, "clamp_high"_a,
           "outside"_a);
 
-  nb::class_<KernelTable>(m, "KernelTable", "Every kernel, built for one target.")
-      .def_ro("name", &KernelTable::name)
-      .def("prepare_scratch", &prepare_scratch, "source"_a.noconvert(), "result"_a.noconvert(),
-           "matrix"_a.noconvert(), "samples"_a, "threads"_a, "Bytes of scratch that prepare() needs.")
-      .def("prepare", &prepare, "source"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
-           "samples"_a, "intensity"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
-           "Fill `result` with rescaled, shifted and clamped trilinear samples of `source`; `matrix` (3, 4) "
-           "maps "
-           "result index to source index.")
-      .def("histogram_scratch", &histogram_scratch, "threads"_a, "Bytes of scratch that histogram() needs.")
-      .def("histogram", &histogram, "source"_a.noconvert(), "counts"_a.noconvert(), "scratch"_a.noconvert(),
-           "threads"_a, release_gil,
-           "Count stored values into `counts` (65536,); returns how many were NaN or infinite.")
-      .def("blend_add", &blend_add, "tile"_a.noconvert(), "weight"_a.noconvert(), "sum"_a.noconvert(),
-           "weight_sum"_a.noconvert(), "origin"_a, "threads"_a, release_gil,
-           "Add `weight * tile` into `sum` and `weight` into `weight_sum` at `origin`.")
-      .def("blend_normalise", &blend_normalise, "sum"_a.noconvert(), "weight_sum"_a.noconvert(), "threads"_a,
-           release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.")
-      .def("argmax", &argmax, "scores"_a.noconvert(), "result"_a.noconvert(), "values"_a.noconvert(),
-           "threads"_a, release_gil,
-           "values[argmax of scores over axis 0]; the lowest class wins a tie, NaN never wins.")
-      .def("label_scratch", &label_scratch, "scores"_a.noconvert(), "result"_a.noconvert(),
-           "matrix"_a.noconvert(), "Bytes of scratch that label() needs.")
-      .def("label", &label, "scores"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
-           "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
-           "values[argmax of the trilinear scores] on the result grid; `matrix` (3, 4) maps result index to "
-           "score "
-           "index.");
+  nb::class_<KernelTable> table(m, "KernelTable", "Every kernel, built for one target.");
+  table.def_ro("name", &KernelTable::name);
+  def_calls(table);
+  def_launches(m);
 }

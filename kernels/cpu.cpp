@@ -1,5 +1,6 @@
 // The CPU table. Built once per target with different -m flags; ZEUS_TARGET names the build.
 #include "core/tasks.h"
+#include "core/types.h"
 #include "kernel_table.h"
 #include "label_aligned.h"
 #include "label_oblique.h"
@@ -19,34 +20,6 @@ void run(Kernel& kernel, int threads) {
         copy.task(task, lane);
       },
       &kernel);
-}
-
-template <class T>
-struct Type {
-  using type = T;
-};
-
-template <class Call>
-VOXEL_FN auto with_stored(Stored type, Call call) {
-  switch (type) {
-    case Stored::int8:
-      return call(Type<std::int8_t>());
-    case Stored::uint8:
-      return call(Type<std::uint8_t>());
-    case Stored::int16:
-      return call(Type<std::int16_t>());
-    case Stored::uint16:
-      return call(Type<std::uint16_t>());
-    case Stored::int32:
-      return call(Type<std::int32_t>());
-    default:
-      return call(Type<float>());
-  }
-}
-
-template <class Call>
-VOXEL_FN auto with_real(Real type, Call call) {
-  return type == Real::float16 ? call(Type<Half>()) : call(Type<float>());
 }
 
 void prepare(const Prepare& given, int threads) {

@@ -24,6 +24,6 @@ struct KernelTable {
   std::int64_t (*label_scratch)(const Label&);
 };
 
-extern const KernelTable cpu_baseline, cpu_avx2;  // a build has some of these
+extern const KernelTable cpu_baseline, cpu_avx2, cpu_voxel;  // a build has some of these
 
 }  // namespace zeus

@@ -1,0 +1,72 @@
+// The table that makes one voxel at a time, as a CUDA device does: slow, and there to prove that form on a
+// CPU.
+#include "kernel_table.h"
+#include "launches.h"
+
+namespace zeus {
+namespace {
+
+template <class Kernel>
+void each_voxel(const Kernel& kernel, const Size3& extent) {
+  for (int i = 0; i < extent.axis[0]; ++i)
+    for (int j = 0; j < extent.axis[1]; ++j)
+      for (int k = 0; k < extent.axis[2]; ++k) kernel(i, j, k);
+}
+
+template <class Kernel>
+void each_voxel(const Kernel& kernel, std::int64_t extent) {
+  for (std::int64_t n = 0; n < extent; ++n) kernel(n);
+}
+
+struct InOrder {
+  template <class Kernel>
+  void operator()(const Entry&, const Kernel& kernel) const {
+    each_voxel(kernel, kernel.extent());
+  }
+};
+
+void prepare(const Prepare& given, int) {
+  launch_prepare(given, InOrder());
+}
+
+std::uint64_t histogram(const Histogram& given, int) {
+  launch_histogram(given, InOrder());
+  return *Tally(given).missing;
+}
+
+void blend_add(const BlendAdd& given, int) {
+  launch_blend_add(given, InOrder());
+}
+
+void blend_normalise(const BlendNormalise& given, int) {
+  launch_blend_normalise(given, InOrder());
+}
+
+void argmax(const Argmax& given, int) {
+  launch_argmax(given, InOrder());
+}
+
+void label(const Label& given, int) {
+  launch_label(given, InOrder());
+}
+
+std::int64_t prepare_scratch(const Prepare& given, int) {
+  return launch_prepare_scratch(given);
+}
+
+std::int64_t histogram_scratch(int) {
+  return launch_histogram_scratch();
+}
+
+std::int64_t label_scratch(const Label& given) {
+  return launch_label_scratch(given);
+}
+
+}  // namespace
+
+extern const KernelTable cpu_voxel = {
+    "cpu_voxel", prepare, histogram,       blend_add,         blend_normalise,
+    argmax,      label,   prepare_scratch, histogram_scratch, label_scratch,
+};
+
+}  // namespace zeus
