@@ -307,8 +307,8 @@ void def_calls(nb::class_<Table>& table) {
            "index.");
 }
 
-// An array in device memory that `owner` keeps: what DLPack hands to a LaunchTable.
-nb::ndarray<nb::device::cuda> device_array(std::uintptr_t pointer, const std::vector<std::size_t>& shape,
+// An array in device memory, as DLPack hands it to a LaunchTable; keeps `owner` alive.
+nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::vector<std::size_t>& shape,
                                            const std::string& type, int device, nb::handle owner) {
   using Code = nb::dlpack::dtype_code;
   const struct {
@@ -346,8 +346,8 @@ void def_launches(nb::module_& m) {
   table.def(nb::init<int>(), "device"_a)
       .def_ro("device", &LaunchTable::device, "Where every array must lie.");
   def_calls(table);
-  m.def("device_array", &device_array, "pointer"_a, "shape"_a, "dtype"_a, "device"_a, "owner"_a,
-        "Memory of a CUDA device as a C-contiguous DLPack array that keeps `owner` alive.");
+  m.def("device_capsule", &device_capsule, "pointer"_a, "shape"_a, "dtype"_a, "device"_a, "owner"_a,
+        "A DLPack capsule of a C-contiguous array in CUDA memory; it keeps `owner` alive.");
 }
 
 }  // namespace
