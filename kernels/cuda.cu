@@ -96,17 +96,20 @@ struct Counter {
 }  // namespace zeus
 
 // The structs stay in the constant bank: a copy for every thread would go through memory.
-#define ZEUS_ENTRY(name, ...)                                       \
-  extern "C" __global__ void __launch_bounds__(zeus::kBlockThreads) \
-      name(const __grid_constant__ __VA_ARGS__ kernel) {            \
-    zeus::each_voxel(kernel, kernel.extent());                      \
+#define ZEUS_BOUNDED(bounds, name, ...)                                                                  \
+  extern "C" __global__ void __launch_bounds__ bounds name(const __grid_constant__ __VA_ARGS__ kernel) { \
+    zeus::each_voxel(kernel, kernel.extent());                                                           \
   }
+#define ZEUS_ENTRY(name, ...) ZEUS_BOUNDED((zeus::kBlockThreads), name, __VA_ARGS__)
 
-#define ZEUS_PREPARE(from, T)                                                       \
-  ZEUS_ENTRY(prepare_aligned_##from##_float32, zeus::PrepareAligned<T, float>)      \
-  ZEUS_ENTRY(prepare_aligned_##from##_float16, zeus::PrepareAligned<T, zeus::Half>) \
-  ZEUS_ENTRY(prepare_oblique_##from##_float32, zeus::PrepareOblique<T, float>)      \
-  ZEUS_ENTRY(prepare_oblique_##from##_float16, zeus::PrepareOblique<T, zeus::Half>)
+// With fewer blocks in mind, NVRTC 13.5 spills no register of the oblique kernel on any architecture.
+#define ZEUS_LARGE_ENTRY(name, ...) ZEUS_BOUNDED((zeus::kBlockThreads, 3), name, __VA_ARGS__)
+
+#define ZEUS_PREPARE(from, T)                                                        \
+  ZEUS_ENTRY(prepare_aligned_##from##_float32, zeus::PrepareAligned<T, float>)       \
+  ZEUS_ENTRY(prepare_aligned_##from##_float16, zeus::PrepareAligned<T, zeus::Half>)  \
+  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float32, zeus::PrepareOblique<T, float>) \
+  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float16, zeus::PrepareOblique<T, zeus::Half>)
 
 #define ZEUS_HISTOGRAM(from, T)                                                   \
   extern "C" __global__ void __launch_bounds__(zeus::kCountThreads)               \

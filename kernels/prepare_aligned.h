@@ -46,8 +46,9 @@ struct PrepareAligned {
 
   // One voxel, without any line buffer: the same sums in the same order as task().
   VOXEL_FN void operator()(int i, int j, int k) const {
-    const int index[3] = {i, j, k}, line = map.result_axis[2];
-    const int a = line == 0 ? 1 : 0, b = line == 2 ? 1 : 2;
+    const int line = map.result_axis[2], a = line == 0 ? 1 : 0, b = line == 2 ? 1 : 2;
+    // Not an array: a GPU would put one that is indexed into memory.
+    const int at_line = line == 0 ? i : line == 1 ? j : k, at_a = line == 0 ? j : i, at_b = line == 2 ? j : k;
     float value = intensity.outside;
     if (inside(0, i) & inside(1, j) & inside(2, k)) {
       float sum = 0;
@@ -56,14 +57,14 @@ struct PrepareAligned {
         bool first = true;
         for (int ta = 0; ta < axes.taps[a].count; ++ta)
           for (int tb = 0; tb < axes.taps[b].count; ++tb) {
-            const float weight = weight_of(a, ta, index[a]) * weight_of(b, tb, index[b]);
+            const float weight = weight_of(a, ta, at_a) * weight_of(b, tb, at_b);
             if (weight == 0) continue;
-            const T* row = row_of(a, ta, index[a], b, tb, index[b]);
-            const float term = weight * stored_value(row[axes.taps[line].start[index[line]] + t]);
+            const T* row = row_of(a, ta, at_a, b, tb, at_b);
+            const float term = weight * stored_value(row[axes.taps[line].start[at_line] + t]);
             column = first ? term : column + term;
             first = false;
           }
-        const float term = weight_of(line, t, index[line]) * column;
+        const float term = weight_of(line, t, at_line) * column;
         sum = t == 0 ? term : sum + term;
       }
       value = finish(intensity, sum);

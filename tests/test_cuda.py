@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from runtime import _kernels
+from runtime.cuda.driver import CudaDevice
 from runtime.cuda.table import CudaTable, open_table
 from runtime.errors import DeviceError
 from runtime.kernels import open_kernels
@@ -20,17 +21,20 @@ STORED = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32]
 INTENSITY = {"slope": 0.7, "intercept": 3.0, "shift": 40.0, "gain": 0.37, "outside": -7.0}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param("emulated", marks=pytest.mark.slow), pytest.param("device", marks=pytest.mark.gpu)],
-)
+def real_table() -> CudaTable:
+    """The first CUDA device's."""
+    try:
+        device = CudaDevice()
+    except DeviceError as error:
+        pytest.skip(f"no CUDA device: {error}")
+    return open_table(device.ordinal)  # whatever fails from here on is a failure
+
+
+@pytest.fixture(scope="module", params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
 def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CudaTable]:
     """The table under test."""
     if request.param == "device":
-        try:
-            yield open_table()
-        except DeviceError as error:
-            pytest.skip(f"no CUDA device: {error}")
+        yield real_table()
         return
     driver = EmulatedDriver(build_emulator(tmp_path_factory.mktemp("emulator")))
     with pytest.MonkeyPatch.context() as patch:
@@ -219,10 +223,7 @@ def test_cuda_label_makes_the_bits_of_the_cpu_with_255_classes(cuda):
 
 @pytest.mark.gpu
 def test_cuda_device_out_of_memory_says_so():
-    try:
-        table = open_table()
-    except DeviceError as error:
-        pytest.skip(f"no CUDA device: {error}")
+    table = real_table()
     with pytest.raises(DeviceError, match=r"OUT_OF_MEMORY.*close other programs"):
         table.empty((1 << 50,), np.uint8)
     assert table.built

@@ -51,11 +51,14 @@ def load(name: str) -> bytes | None:
         descriptor = os.open(
             folder / f"{name}.cubin", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not _is_ours(status, stat.S_ISREG) or status.st_size > _LARGEST_BYTES:
                 return None
-            whole = file.read(_LARGEST_BYTES)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                whole = file.read(_LARGEST_BYTES)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     head, digest, code = whole[: len(_MAGIC)], whole[len(_MAGIC) :][:32], whole[len(_MAGIC) + 32 :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,19 +124,8 @@ def cached_cubin(architecture: str, driver: int, sources: Mapping[str, str]) -> 
     Raises:
         DeviceError: See `compile_cubin`.
     """
-    key = hashlib.sha256()
-    version = ".".join(map(str, compiler_version()))
-    for part in (
-        architecture,
-        str(driver),
-        version,
-        *OPTIONS,
-        *sorted(sources),
-        *map(sources.get, sorted(sources)),
-    ):
-        text = str(part).encode()
-        key.update(len(text).to_bytes(8, "little") + text)
-    name = f"{architecture}-{key.hexdigest()}"
+    made_from = [architecture, driver, compiler_version(), OPTIONS, sorted(sources.items())]
+    name = f"{architecture}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()}"
     code = cache.load(name)
     if code is not None:
         return code, "read from the cache"
