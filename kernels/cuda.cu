@@ -3,10 +3,12 @@
 // Compiled on the machine it runs on, by NVRTC (runtime/cuda/), with --fmad=false, so every sum has the bits
 // of the CPU's. One exception: a NaN made from infinities or NaNs (blending only) has the device's NaN bits.
 //
-// Written without a device at hand: correctness was checked on a CPU (tests/test_cuda_emulated.py), speed was
-// not measured at all. What to look at first on a device: positions of oblique maps and of labels are found
-// in double precision, which most cards other than data-centre ones do at 1/32 or 1/64 of the rate of single
-// precision.
+// Written without a device at hand: the text was run on a CPU (tests/cuda_emulator.py), its speed was not
+// measured at all. What to look at first on a device:
+// - Positions of oblique maps, and of every label, are found in double precision, which most cards other than
+//   data-centre ones do at 1/32 or 1/64 of the rate of single precision. For aligned labels, tables of the
+//   places along each axis, as prepare_taps makes them, would give the same bits without.
+// - Halves and bytes are moved one by one: a warp's 32 neighbours fill 64 or 32 bytes of a transaction.
 #include "argmax.h"
 #include "blend.h"
 #include "histogram.h"

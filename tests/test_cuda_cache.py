@@ -12,7 +12,7 @@ from runtime.cuda import cache
 from runtime.cuda import compile as compiler
 from runtime.cuda.compile import Cubin, cached_cubin
 
-SOURCES = {"cuda.cu": "text", "a.h": "more"}
+SOURCES = {"cuda.cu": "text", "a.h": "abcd"}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_cache_keeps_apart_what_gives_other_code(
     cached_cubin("sm_90", 13000, SOURCES)
     cached_cubin("sm_87", 13000, SOURCES)
     cached_cubin("sm_90", 13010, SOURCES)
-    cached_cubin("sm_90", 13000, {**SOURCES, "a.h": "mor", "b.h": "e"})
+    cached_cubin("sm_90", 13000, {**SOURCES, "a.h": "abc", "b.h": "d"})
     cached_cubin("sm_90", 13000, {**SOURCES, "a.h": "changed"})
     monkeypatch.setattr(compiler, "OPTIONS", (*compiler.OPTIONS, "--use_fast_math"))
     cached_cubin("sm_90", 13000, SOURCES)
