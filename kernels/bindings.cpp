@@ -309,7 +309,7 @@ void def_calls(nb::class_<Table>& table) {
 
 // An array in device memory, as DLPack hands it to a LaunchTable; keeps `owner` alive.
 nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::vector<std::size_t>& shape,
-                                           const std::string& type, int device, nb::handle owner) {
+                                             const std::string& type, int device, nb::handle owner) {
   using Code = nb::dlpack::dtype_code;
   const struct {
     const char* name;
