@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 BUILT_FROM := pyproject.toml CMakeLists.txt runtime/version.py $(shell find kernels -type f)
-CPP := $(shell find kernels -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CPP := $(shell find kernels tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 .DELETE_ON_ERROR:
 .PHONY: demo test check check-sanitizers lint full-test quick-benchmarks format clean

@@ -34,7 +34,6 @@ VOXEL_FN float at_least(float x) {
 template <class S, bool guarded>
 struct ArgmaxOf {
   static constexpr int kPart = 1024;  // voxels worked on together; its state stays in the first cache
-  static constexpr float kLowest = -__builtin_huge_valf();
 
   const S* scores;
   int classes;
@@ -49,8 +48,10 @@ struct ArgmaxOf {
         values(given.values),
         result(given.result) {}
 
+  VOXEL_FN std::int64_t extent() const { return size; }
+
   VOXEL_FN void operator()(std::int64_t voxel) const {
-    float best = kLowest, lower = kLowest;
+    float best = -infinity(), lower = -infinity();
     int label = 0;
     for (int c = 0; c < classes; ++c) step(real_value(scores[c * size + voxel]), c, best, lower, label);
     result[voxel] = named(best, lower, label);
@@ -65,7 +66,7 @@ struct ArgmaxOf {
     float row[kPart], best[kPart], lower[kPart];
     int label[kPart];
     for (int n = 0; n < count; ++n) {
-      best[n] = lower[n] = kLowest;
+      best[n] = lower[n] = -infinity();
       label[n] = 0;
     }
     for (int c = 0; c < classes; ++c) {
@@ -86,7 +87,7 @@ struct ArgmaxOf {
 
   VOXEL_FN std::uint8_t named(float best, float lower, int label) const {
     if (!guarded) return values[label];
-    const bool sure = (at_least(best) > at_most(lower)) & (best < -kLowest);
+    const bool sure = (at_least(best) > at_most(lower)) & (best < infinity());
     return sure ? std::uint8_t(label) : kUndecided;
   }
 };

@@ -14,20 +14,22 @@ struct BlendAdd {
   Size3 tile_size, sum_size;
   Size3 origin;  // voxel of the sum that the tile's first voxel covers
 
-  // `plane` counts tile planes of every class; the class past the last is the weight itself.
-  VOXEL_FN void operator()(std::int64_t plane, int j, int k) const {
-    const std::int64_t c = plane / tile_size.axis[0], i = plane % tile_size.axis[0];
-    const std::int64_t from = (i * tile_size.axis[1] + j) * tile_size.axis[2] + k;
+  VOXEL_FN Size3 extent() const { return tile_size; }
+
+  // A voxel of the tile in every class, so that its weight is read once.
+  VOXEL_FN void operator()(int i, int j, int k) const {
+    const std::int64_t from = (std::int64_t(i) * tile_size.axis[1] + j) * tile_size.axis[2] + k;
     const std::int64_t to =
-        ((i + origin.axis[0]) * sum_size.axis[1] + j + origin.axis[1]) * sum_size.axis[2] + k +
+        (std::int64_t(i + origin.axis[0]) * sum_size.axis[1] + j + origin.axis[1]) * sum_size.axis[2] + k +
         origin.axis[2];
-    if (c < classes)
-      sum[c * voxels(sum_size) + to] += weight[from] * tile[c * voxels(tile_size) + from];
-    else
-      weight_sum[to] += weight[from];
+    const float by = weight[from];
+    for (int c = 0; c < classes; ++c)
+      sum[c * voxels(sum_size) + to] += by * tile[c * voxels(tile_size) + from];
+    weight_sum[to] += by;
   }
 
   VOXEL_FN void ready() {}
+  // A task is a plane of the tile in one class; the class past the last is the weight itself.
   VOXEL_FN std::int64_t tasks() const { return std::int64_t(classes + 1) * tile_size.axis[0]; }
   VOXEL_FN void task(std::int64_t plane, int) const {
     const std::int64_t c = plane / tile_size.axis[0], i = plane % tile_size.axis[0];
@@ -58,8 +60,13 @@ struct BlendNormalise {
     const float quotient = sum / (weight != 0 ? weight : 1.0f);
     return weight != 0 ? quotient : 0.0f;
   }
-  VOXEL_FN void operator()(int c, std::int64_t voxel) const {
-    sum[c * size + voxel] = divided(sum[c * size + voxel], weight_sum[voxel]);
+
+  VOXEL_FN std::int64_t extent() const { return size; }
+
+  // A voxel in every class.
+  VOXEL_FN void operator()(std::int64_t voxel) const {
+    const float by = weight_sum[voxel];
+    for (int c = 0; c < classes; ++c) sum[c * size + voxel] = divided(sum[c * size + voxel], by);
   }
 
   VOXEL_FN void ready() {}

@@ -231,5 +231,28 @@ struct ClearRuns {
   VOXEL_FN bool dropped(std::int64_t run) const { return runs.voxels[runs.parent[run]] < 0; }
 };
 
+VOXEL_FN std::int64_t components_bytes(const Size3& size, std::int64_t runs) {
+  return scratch_bytes(runs_in(0, size, runs).scratch_end);
+}
+
+// All passes in order; `run` does every task of one. Returns the bytes of scratch they need, and does nothing
+// more than count where `scratch_size` is less.
+template <class Run>
+VOXEL_FN std::int64_t run_components(const Components& given, std::int64_t scratch_size, Run run) {
+  const std::uintptr_t scratch = reinterpret_cast<std::uintptr_t>(given.scratch);
+  CountRuns counted = {given, runs_in(scratch, given.size, 0)};
+  run(counted);
+  const std::int64_t count = counted.sum(), needed = components_bytes(given.size, count);
+  if (needed > scratch_size) return needed;
+  const Runs runs = runs_in(scratch, given.size, count);
+  JoinRuns joined = {given, runs};
+  run(joined);
+  joined.join_slabs();
+  ClearRuns cleared = {given, runs, count};
+  cleared.choose();
+  run(cleared);
+  return needed;
+}
+
 }  // namespace
 }  // namespace zeus

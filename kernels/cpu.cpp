@@ -1,5 +1,6 @@
 // The CPU table. Built once per target with different -m flags; ZEUS_TARGET names the build.
 #include "core/tasks.h"
+#include "core/types.h"
 #include "kernel_table.h"
 #include "label_aligned.h"
 #include "label_oblique.h"
@@ -19,34 +20,6 @@ void run(Kernel& kernel, int threads) {
         copy.task(task, lane);
       },
       &kernel);
-}
-
-template <class T>
-struct Type {
-  using type = T;
-};
-
-template <class Call>
-VOXEL_FN auto with_stored(Stored type, Call call) {
-  switch (type) {
-    case Stored::int8:
-      return call(Type<std::int8_t>());
-    case Stored::uint8:
-      return call(Type<std::uint8_t>());
-    case Stored::int16:
-      return call(Type<std::int16_t>());
-    case Stored::uint16:
-      return call(Type<std::uint16_t>());
-    case Stored::int32:
-      return call(Type<std::int32_t>());
-    default:
-      return call(Type<float>());
-  }
-}
-
-template <class Call>
-VOXEL_FN auto with_real(Real type, Call call) {
-  return type == Real::float16 ? call(Type<Half>()) : call(Type<float>());
 }
 
 void prepare(const Prepare& given, int threads) {
@@ -138,24 +111,12 @@ void pack(const Pack& given, int threads) {
   run(kernel, threads);
 }
 
-std::int64_t components_scratch(const Size3& size, std::int64_t runs) {
-  return scratch_bytes(runs_in(0, size, runs).scratch_end);
+std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {
+  return run_components(given, scratch_size, [&](auto& kernel) { run(kernel, threads); });
 }
 
-std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {
-  const std::uintptr_t scratch = reinterpret_cast<std::uintptr_t>(given.scratch);
-  CountRuns counted = {given, runs_in(scratch, given.size, 0)};
-  run(counted, threads);
-  const std::int64_t count = counted.sum(), needed = components_scratch(given.size, count);
-  if (needed > scratch_size) return needed;
-  const Runs runs = runs_in(scratch, given.size, count);
-  JoinRuns joined = {given, runs};
-  run(joined, threads);
-  joined.join_slabs();
-  ClearRuns cleared = {given, runs, count};
-  cleared.choose();
-  run(cleared, threads);
-  return needed;
+std::int64_t components_scratch(const Size3& size, std::int64_t runs) {
+  return components_bytes(size, runs);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ std::vector<const KernelTable*> tables() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) found.push_back(&cpu_avx2);
 #endif
   found.push_back(&cpu_baseline);
+  found.push_back(&cpu_voxel);  // last: nothing takes it unless it is forced
   return found;
 }
 

@@ -114,5 +114,52 @@ struct HistogramOf {
   }
 };
 
+// Where the voxels of each bin are counted; past the last bin, those that are not finite.
+struct Tally {
+  static constexpr std::uint32_t kMissing = Histogram::kBins;
+
+  std::uint64_t* counts;   // Histogram::kBins
+  std::uint64_t* missing;  // one, in the scratch
+
+  VOXEL_FN explicit Tally(const Histogram& given) : counts(given.counts) {
+    layout(reinterpret_cast<std::uintptr_t>(given.scratch));
+  }
+
+  VOXEL_FN std::uintptr_t layout(std::uintptr_t scratch) {
+    Carver carver = {scratch};
+    missing = carver.take<std::uint64_t>(1);
+    return carver.at;
+  }
+
+  VOXEL_FN std::uint64_t* of(std::uint32_t bin) const { return bin == kMissing ? missing : counts + bin; }
+};
+
+// The first launch of a histogram by single voxels.
+struct HistogramClear {
+  Tally tally;
+
+  VOXEL_FN std::int64_t extent() const { return std::int64_t(Tally::kMissing) + 1; }
+  VOXEL_FN void operator()(std::int64_t bin) const { *tally.of(std::uint32_t(bin)) = 0; }
+};
+
+// The second: all voxels share one tally.
+template <class T>
+struct HistogramVoxels {
+  const T* source;
+  std::int64_t voxels;
+  Tally tally;
+
+  VOXEL_FN explicit HistogramVoxels(const Histogram& given)
+      : source(static_cast<const T*>(given.source)), voxels(given.voxels), tally(given) {}
+
+  VOXEL_FN std::int64_t extent() const { return voxels; }
+  VOXEL_FN std::uint32_t bin(std::int64_t voxel) const {
+    return is_countable(source[voxel]) ? bin_of(source[voxel]) : Tally::kMissing;
+  }
+
+  // For one thread; several add to the same tally with atomics.
+  VOXEL_FN void operator()(std::int64_t voxel) const { ++*tally.of(bin(voxel)); }
+};
+
 }  // namespace
 }  // namespace zeus

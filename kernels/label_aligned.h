@@ -183,7 +183,7 @@ struct LabelAligned {
     const Steps up = steps(score_size);
     const S* p = scores + d * stride(score_size, 0) + h * stride(score_size, 1) + first;
     const int count = smaller(kWindow + 1, score_size.axis[2] - first);
-    for (int n = 0; n < kWindow; ++n) judged.to_reach[n] = -__builtin_huge_valf();
+    for (int n = 0; n < kWindow; ++n) judged.to_reach[n] = -infinity();
     for (int c = 0; c < classes; ++c, p += voxels(score_size)) {
       float row[4][kWindow + 1];
       corner_row(p, count, row[0]);
@@ -199,8 +199,8 @@ struct LabelAligned {
       }
       for (int n = 0; n < kWindow; ++n) {
         const bool finite = odd[n] + odd[n + 1] == 0;
-        const float bound = finite ? smaller(low[n], low[n + 1]) : -__builtin_huge_valf();
-        judged.highest[c][n] = finite ? larger(high[n], high[n + 1]) : __builtin_huge_valf();
+        const float bound = finite ? smaller(low[n], low[n + 1]) : -infinity();
+        judged.highest[c][n] = finite ? larger(high[n], high[n + 1]) : infinity();
         judged.to_reach[n] = larger(judged.to_reach[n], bound);
       }
     }
@@ -246,7 +246,7 @@ struct LabelAligned {
         for (int n = 0; n < some.count; ++n)
           for (int q = 0; q < 2; ++q) line[n][q] = mix(edge[n][2 * q], edge[n][2 * q + 1], axis[1].part[b]);
         for (int c = axis[2].first[w]; c < axis[2].last[w]; ++c) {
-          float top = -__builtin_huge_valf();
+          float top = -infinity();
           int best = 0;
           for (int n = 0; n < some.count; ++n) {
             const float score = mix(line[n][0], line[n][1], axis[2].part[c]);

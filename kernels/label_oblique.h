@@ -70,7 +70,7 @@ struct LabelOblique {
     const Steps up = steps(score_size);
     const std::int64_t z = up.to[0], y = up.to[1], x = up.to[2], apart = voxels(score_size);
     const float tz = at.part[0][n], ty = at.part[1][n], tx = at.part[2][n];
-    float top = -__builtin_huge_valf();
+    float top = -infinity();
     int label = 0;
     for (int c = 0; c < classes; ++c, p += apart) {
       const float a = mix(real_value(p[0]), real_value(p[z]), tz);

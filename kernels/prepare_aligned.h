@@ -3,26 +3,10 @@
 #pragma once
 
 #include "core/rows.h"
-#include "core/scratch.h"
-#include "prepare.h"
+#include "prepare_taps.h"
 
 namespace zeus {
 namespace {
-
-// How the voxels of one result axis are mixed from source voxels: voxel n is the sum over t < count of
-// weight[t * size + n] * source[start[n] + t].
-struct Taps {
-  int count;
-  std::int32_t* start;
-  float* weight;
-  Span inside;
-};
-
-VOXEL_FN int tap_count(double step, int samples, int source_size) {
-  const double reach = absolute(step) * (samples - 1) / samples;
-  const double taps = samples == 1 ? 2 : int(reach + 1e-6) + 3;  // the first voxel, those passed, and one on
-  return taps < source_size ? int(taps) : source_size;
-}
 
 template <class T, class R>
 struct PrepareAligned {
@@ -32,11 +16,9 @@ struct PrepareAligned {
   Size3 source_size;
   R* result;
   Size3 result_size;
-  Matrix34 matrix;
   AxisMap map;
-  int samples[3];
   Intensity intensity;
-  Taps taps[3];  // of each result axis
+  PrepareTaps axes;
   float* lanes;  // scratch of every thread
   std::int64_t lane_floats;
 
@@ -46,71 +28,43 @@ struct PrepareAligned {
         result(static_cast<R*>(given.result)),
         result_size(given.result_size),
         map(axis_map(given.matrix, given.result_size)),
-        intensity(given.intensity) {
-    matrix = without_noise(given.matrix, map);
-    for (int n = 0; n < 3; ++n) samples[n] = given.samples[n];
+        intensity(given.intensity),
+        axes(given) {
     layout(reinterpret_cast<std::uintptr_t>(given.scratch), threads);
   }
 
   // Places the arrays in the scratch and returns its end.
   VOXEL_FN std::uintptr_t layout(std::uintptr_t scratch, int threads) {
-    Carver carver = {scratch};
-    for (int n = 0; n < 3; ++n) {
-      const int axis = map.source_axis[n];
-      taps[n].count = tap_count(matrix.row[axis][n], samples[n], source_size.axis[axis]);
-      taps[n].start = carver.take<std::int32_t>(result_size.axis[n]);
-      taps[n].weight = carver.take<float>(std::int64_t(result_size.axis[n]) * taps[n].count);
-    }
+    Carver carver = {axes.layout(scratch)};
     lane_floats = (source_size.axis[2] + 15) / 16 * 16 + kBlock * line_stride();
     lanes = carver.take<float>(lane_floats * threads);
     return carver.at;
   }
 
-  // Fills the taps.
-  VOXEL_FN void ready() {
-    for (int n = 0; n < 3; ++n) {
-      const int axis = map.source_axis[n], size = source_size.axis[axis], count = result_size.axis[n];
-      const double* row = matrix.row[axis];
-      taps[n].inside = inside_span(row, n, size, count);
-      for (int index = 0; index < count; ++index) {
-        Place first = sampled(row, n, index, 0, size), last = sampled(row, n, index, samples[n] - 1, size);
-        const int start = larger(smaller(smaller(first.low, last.low), size - taps[n].count), 0);
-        taps[n].start[index] = start;
-        for (int t = 0; t < taps[n].count; ++t) {
-          double weight = 0;
-          for (int s = 0; s < samples[n]; ++s) {
-            const Place p = sampled(row, n, index, s, size);
-            if (p.low == start + t) weight += 1.0 - p.part;
-            if (p.low + 1 == start + t) weight += p.part;
-          }
-          taps[n].weight[std::int64_t(t) * count + index] = float(weight / samples[n]);
-        }
-      }
-    }
-  }
-
+  VOXEL_FN void ready() { axes.ready(); }
   VOXEL_FN Size3 extent() const { return result_size; }
 
   // One voxel, without any line buffer: the same sums in the same order as task().
   VOXEL_FN void operator()(int i, int j, int k) const {
-    const int index[3] = {i, j, k}, line = map.result_axis[2];
-    const int a = line == 0 ? 1 : 0, b = line == 2 ? 1 : 2;
+    const int line = map.result_axis[2], a = line == 0 ? 1 : 0, b = line == 2 ? 1 : 2;
+    // Not an array: a GPU would put one that is indexed into memory.
+    const int at_line = line == 0 ? i : line == 1 ? j : k, at_a = line == 0 ? j : i, at_b = line == 2 ? j : k;
     float value = intensity.outside;
     if (inside(0, i) & inside(1, j) & inside(2, k)) {
       float sum = 0;
-      for (int t = 0; t < taps[line].count; ++t) {
+      for (int t = 0; t < axes.taps[line].count; ++t) {
         float column = 0;
         bool first = true;
-        for (int ta = 0; ta < taps[a].count; ++ta)
-          for (int tb = 0; tb < taps[b].count; ++tb) {
-            const float weight = weight_of(a, ta, index[a]) * weight_of(b, tb, index[b]);
+        for (int ta = 0; ta < axes.taps[a].count; ++ta)
+          for (int tb = 0; tb < axes.taps[b].count; ++tb) {
+            const float weight = weight_of(a, ta, at_a) * weight_of(b, tb, at_b);
             if (weight == 0) continue;
-            const T* row = row_of(a, ta, index[a], b, tb, index[b]);
-            const float term = weight * stored_value(row[taps[line].start[index[line]] + t]);
+            const T* row = row_of(a, ta, at_a, b, tb, at_b);
+            const float term = weight * stored_value(row[axes.taps[line].start[at_line] + t]);
             column = first ? term : column + term;
             first = false;
           }
-        const float term = weight_of(line, t, index[line]) * column;
+        const float term = weight_of(line, t, at_line) * column;
         sum = t == 0 ? term : sum + term;
       }
       value = finish(intensity, sum);
@@ -162,21 +116,17 @@ struct PrepareAligned {
     return (result_size.axis[map.result_axis[2]] + 31) / 32 * 32 + 16;
   }
 
-  VOXEL_FN Place sampled(const double* row, int n, int index, int s, int size) const {
-    return place(row[n] * (index + sample_offset(s, samples[n])) + row[3], size);
-  }
-
   VOXEL_FN bool inside(int axis, int index) const {
-    return (index >= taps[axis].inside.first) & (index < taps[axis].inside.last);
+    return (index >= axes.taps[axis].inside.first) & (index < axes.taps[axis].inside.last);
   }
 
   VOXEL_FN float weight_of(int axis, int tap, int index) const {
-    return taps[axis].weight[std::int64_t(tap) * result_size.axis[axis] + index];
+    return axes.taps[axis].weight[std::int64_t(tap) * result_size.axis[axis] + index];
   }
 
   VOXEL_FN const T* row_of(int a, int ta, int at_a, int b, int tb, int at_b) const {
-    return source + std::int64_t(taps[a].start[at_a] + ta) * stride(source_size, map.source_axis[a]) +
-           std::int64_t(taps[b].start[at_b] + tb) * stride(source_size, map.source_axis[b]);
+    return source + std::int64_t(axes.taps[a].start[at_a] + ta) * stride(source_size, map.source_axis[a]) +
+           std::int64_t(axes.taps[b].start[at_b] + tb) * stride(source_size, map.source_axis[b]);
   }
 
   // The source rows under one line, up to four at a time, into `mixed`.
@@ -228,7 +178,7 @@ struct PrepareAligned {
   VOXEL_FN void make_line(const Lines& lines, int at_a, int at_b, float* mixed,
                           float* __restrict line) const {
     const int length = result_size.axis[lines.line];
-    const Taps& along = taps[lines.line];
+    const Taps& along = axes.taps[lines.line];
     const Span span = inside(lines.a, at_a) & inside(lines.b, at_b) ? along.inside : Span{0, 0};
     for (int n = 0; n < span.first; ++n) line[n] = intensity.outside;
     for (int n = span.last; n < length; ++n) line[n] = intensity.outside;
@@ -236,8 +186,8 @@ struct PrepareAligned {
 
     const int ends[2] = {along.start[span.first], along.start[span.last - 1]};
     Mixer mixer = {{}, {}, 0, smaller(ends[0], ends[1]), larger(ends[0], ends[1]) + along.count, true, mixed};
-    for (int ta = 0; ta < taps[lines.a].count; ++ta)
-      for (int tb = 0; tb < taps[lines.b].count; ++tb) {
+    for (int ta = 0; ta < axes.taps[lines.a].count; ++ta)
+      for (int tb = 0; tb < axes.taps[lines.b].count; ++tb) {
         const float weight = weight_of(lines.a, ta, at_a) * weight_of(lines.b, tb, at_b);
         if (weight != 0) mixer.add(row_of(lines.a, ta, at_a, lines.b, tb, at_b), weight);
       }

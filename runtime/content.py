@@ -36,5 +36,5 @@ def slice_content(voxels: NDArray[np.uint8], kernels: Kernels) -> SliceContent:
     """
     shape = len(voxels), 256
     content = SliceContent(np.empty(shape, np.int64), np.empty(shape, np.int32), np.empty(shape, np.int32))
-    kernels.table.slice_content(voxels, content.counts, content.first_row, content.last_row, kernels.threads)
+    kernels.cpu.slice_content(voxels, content.counts, content.first_row, content.last_row, kernels.threads)
     return content

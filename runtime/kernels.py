@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime import _kernels
 from runtime.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from runtime.cuda.table import CudaTable
 
 __all__ = ["MOST_THREADS", "Kernels", "kernel_names", "open_kernels", "scratch"]
 
@@ -22,21 +26,36 @@ class Kernels:
     """Every kernel built for one target, and how many threads a call may use.
 
     Attributes:
-        table: The kernels; results have the same bits whichever table and however many threads.
+        table: The kernels; results have the same bits whichever table and however many threads. The
+            arrays of a call lie where the table works: in host memory, or on its CUDA device.
         threads: 1…256, including the calling thread.
     """
 
-    table: _kernels.KernelTable
+    table: _kernels.KernelTable | CudaTable
     threads: int
 
     @property
     def name(self) -> str:
-        """The target that was chosen, e.g. "cpu_avx2"; never "cpu"."""
+        """The target that was chosen, e.g. "cpu_avx2" or "cuda_sm_90"; never "cpu"."""
         return self.table.name
+
+    @property
+    def cpu(self) -> _kernels.KernelTable:
+        """The table, for calls that only a CPU has.
+
+        Raises:
+            DeviceError: It is a CUDA device's.
+        """
+        if not isinstance(self.table, _kernels.KernelTable):
+            raise DeviceError(f"{self.name} has no kernels for finished label maps; give CPU kernels here")
+        return self.table
 
 
 def kernel_names() -> list[str]:
-    """Names that `open_kernels` accepts on this machine, the fastest first; "cpu" stands for the fastest."""
+    """Names of CPU kernels on this machine, the fastest first; "cpu" stands for the fastest.
+
+    The last one, "cpu_voxel", is slow: it makes single voxels as a CUDA device does, for tests.
+    """
     return list(_kernels.table_names())
 
 
@@ -44,19 +63,24 @@ def open_kernels(name: str = "cpu", threads: int = 0) -> Kernels:
     """Find the kernels for a target.
 
     Args:
-        name: One of `kernel_names()`.
+        name: One of `kernel_names()`, or "cuda" for the first CUDA device.
         threads: 1…256; 0 takes every CPU this process may use.
 
     Raises:
-        DeviceError: There are no such kernels in this build or on this machine.
+        DeviceError: There are no such kernels in this build or on this machine; for "cuda" it says
+            whether the package, the driver or the device is missing.
         UsageError: `threads` is out of range.
     """
     if not 0 <= threads <= MOST_THREADS:
         raise UsageError(f"threads is {threads}; use 1 to {MOST_THREADS}, or 0 for every usable CPU")
+    threads = threads or min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    if name == "cuda":
+        from runtime.cuda.table import open_table
+
+        return Kernels(open_table(), threads)
     if name not in kernel_names():
-        raise DeviceError(f"no kernels called {name!r} here; use one of {', '.join(kernel_names())}")
-    usable = min(len(os.sched_getaffinity(0)), MOST_THREADS)
-    return Kernels(_kernels.table(name), threads or usable)
+        raise DeviceError(f"no kernels called {name!r} here; use one of {', '.join(kernel_names())} or cuda")
+    return Kernels(_kernels.table(name), threads)
 
 
 def scratch(size: int) -> NDArray[np.uint8]:

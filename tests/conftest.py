@@ -23,8 +23,16 @@ TOOLS = {
     "segimage2itkimage": "install dcmqi (pip install dcmqi)",
     "g++": "install g++ (apt-get install g++)",
 }
-MAY_LACK = ("AVX2", "tiny disk")
+MAY_LACK = ("AVX2", "tiny disk", "no CUDA device")
 """Words of the skips that CI allows: what the machine lacks, not what its set-up forgot."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-cuda",
+        action="store_true",
+        help="a test that finds no CUDA device fails instead of being skipped",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,10 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _forbidden(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> bool:
-    """Whether this is a skip that would hide a hole in CI."""
-    if not IN_CI or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+    """Whether this is a skip that would hide a hole in CI, or the lack of a device that is required."""
+    if report.outcome != "skipped" or hasattr(report, "wasxfail"):
         return False
     reason = str(report.longrepr)
+    if "no CUDA device" in reason and config.getoption("require_cuda"):
+        return True
+    if not IN_CI:
+        return False
     if "torch" in reason and "not torch" in config.option.markexpr:
         return False
     return not any(words in reason for words in MAY_LACK)
@@ -54,7 +66,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if _forbidden(report, item.config):
-        report.outcome, report.longrepr = "failed", f"CI skips nothing: {report.longrepr}"
+        report.outcome, report.longrepr = "failed", f"may not be skipped here: {report.longrepr}"
     return report
 
 
@@ -64,7 +76,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     if _forbidden(report, collector.config):
-        report.outcome, report.longrepr = "failed", f"CI skips nothing: {report.longrepr}"
+        report.outcome, report.longrepr = "failed", f"may not be skipped here: {report.longrepr}"
     return report
 
 

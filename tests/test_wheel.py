@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.cuda.sources import kernel_sources
 from runtime.version import __version__
 from tests.source_tree import ROOT, project_files, relative
 
@@ -23,6 +24,7 @@ BESIDE_PYTHON = {
     "runtime/bundles/zeus-nano-head/golden_features.npy",
     "runtime/bundles/zeus-nano-head/golden_image.npy",
     "runtime/py.typed",
+    *(f"runtime/cuda/sources/{name}" for name in kernel_sources()),
     *(f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")),
 }
 
@@ -59,14 +61,16 @@ def test_wheel_runs_from_elsewhere(wheel: Path, tmp_path: Path) -> None:
         archive.extractall(tmp_path)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import runtime._kernels, runtime.bundle, runtime.kernels\n"
+        "import runtime._kernels, runtime.bundle, runtime.cuda.sources, runtime.kernels\n"
         "print(runtime._kernels.__file__, runtime.kernels.open_kernels().name)\n"
-        "print(runtime.bundle.open_bundle().identity.name)"
+        "print(runtime.bundle.open_bundle().identity.name)\n"
+        "print(*runtime.cuda.sources.kernel_sources())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    kernels, name = done.stdout.splitlines()
+    kernels, name, sources = done.stdout.splitlines()
+    assert sources.split() == list(kernel_sources())
     assert kernels.startswith(str(tmp_path))
     assert "cpu_" in kernels
     assert name == "zeus-nano-head"

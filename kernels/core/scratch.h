@@ -1,8 +1,6 @@
 // Cut a caller's scratch memory into aligned arrays; started at 0 it only measures.
 #pragma once
 
-#include <cstdint>
-
 #include "core/voxel.h"
 
 namespace zeus {

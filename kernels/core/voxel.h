@@ -4,7 +4,21 @@
 // comes from a standard template, so builds for different instruction sets share no inline symbol.
 #pragma once
 
+#if defined(__CUDACC_RTC__)  // NVRTC: no standard headers, and none of GCC's builtins
+namespace std {
+using int8_t = signed char;
+using uint8_t = unsigned char;
+using int16_t = short;
+using uint16_t = unsigned short;
+using int32_t = int;
+using uint32_t = unsigned int;
+using int64_t = long long;
+using uint64_t = unsigned long long;
+using uintptr_t = unsigned long long;
+}  // namespace std
+#else
 #include <cstdint>
+#endif
 
 #if defined(__CUDACC__)
 #define VOXEL_FN __host__ __device__ __forceinline__
@@ -55,6 +69,15 @@ VOXEL_FN T larger(T a, T b) {
   return a > b ? a : b;
 }
 
+#if defined(__CUDACC_RTC__)
+VOXEL_FN std::uint32_t bits_of(float value) {
+  return __float_as_uint(value);
+}
+
+VOXEL_FN float float_of(std::uint32_t bits) {
+  return __uint_as_float(bits);
+}
+#else
 VOXEL_FN std::uint32_t bits_of(float value) {
   std::uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
@@ -65,6 +88,11 @@ VOXEL_FN float float_of(std::uint32_t bits) {
   float value;
   __builtin_memcpy(&value, &bits, sizeof value);
   return value;
+}
+#endif
+
+VOXEL_FN float infinity() {
+  return float_of(0x7f800000u);
 }
 
 // Weighted form on purpose: rounding keeps it monotone in `a` and `b`, which a + t * (b - a) is not.

@@ -137,7 +137,7 @@ class PackedFrames:
             frames = np.ascontiguousarray(self._frames[start : start + _FRAMES_AT_ONCE])
             bits = buffer[: (len(frames) * pixels + 7) // 8]
             content = self._content
-            self._kernels.table.pack(
+            self._kernels.cpu.pack(
                 self._voxels,
                 content.first_row,
                 content.last_row,

@@ -84,7 +84,7 @@ def _remove(
     for value, group in groups.items():
         group_of[value] = group
     removed = np.zeros(256, np.uint64)
-    table, largest = kernels.table, least_voxels is None
+    table, largest = kernels.cpu, least_voxels is None
     needed = table.components_scratch(labels, int(labels.size * _RUNS_PER_VOXEL))
     work = scratch(0)
     while needed > work.size:

@@ -1,0 +1,101 @@
+// The calls on finished label maps, for CPU tables: it checks arrays, then calls a table.
+#include "bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace zeus {
+namespace {
+
+using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Sums = nb::ndarray<std::uint64_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Labels = nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+template <class T, int columns>
+using Rows = nb::ndarray<T, nb::shape<-1, columns>, nb::c_contig, nb::device::cpu>;
+
+std::int64_t components_scratch(const KernelTable& table, const Labels<std::uint8_t>& labels,
+                                std::int64_t runs) {
+  const Size3 size = size_of(labels, "labels");
+  if (voxels(size) > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("labels has more than 2^31 - 1 voxels; work on a part of it");
+  if (runs < 0 || runs > voxels(size)) throw std::invalid_argument("runs must be 0 to the voxels of labels");
+  return table.components_scratch(size, runs);
+}
+
+std::int64_t components(const KernelTable& table, const Labels<std::uint8_t>& labels, const Lookup& groups,
+                        int neighbours, bool largest, std::int64_t least_voxels, std::uint8_t background,
+                        const Sums& removed, const Bytes& scratch, int threads) {
+  check_threads(threads);
+  check_scratch(scratch, components_scratch(table, labels, 0));
+  if (groups.shape(0) != 256) throw std::invalid_argument("groups must have one entry per label, 256");
+  if (neighbours != 6 && neighbours != 18 && neighbours != 26)
+    throw std::invalid_argument("neighbours must be 6, 18 or 26");
+  if (least_voxels < 0 || least_voxels > std::numeric_limits<std::int32_t>::max())
+    throw std::invalid_argument("least_voxels must be 0 to 2^31 - 1");
+  return table.components({labels.data(), size_of(labels, "labels"), groups.data(), Neighbours(neighbours),
+                           largest, std::int32_t(least_voxels), background, removed.data(), scratch.data()},
+                          std::int64_t(scratch.size()), threads);
+}
+
+void slice_content(const KernelTable& table, const Labels<const std::uint8_t>& labels,
+                   const Rows<std::int64_t, 256>& counts, const Rows<std::int32_t, 256>& first_row,
+                   const Rows<std::int32_t, 256>& last_row, int threads) {
+  check_threads(threads);
+  const Size3 size = size_of(labels, "labels");
+  for (std::size_t slices : {counts.shape(0), first_row.shape(0), last_row.shape(0)})
+    if (slices != labels.shape(0))
+      throw std::invalid_argument("counts, first_row and last_row must have one row per slice of labels");
+  table.slice_content({labels.data(), size, counts.data(), first_row.data(), last_row.data()}, threads);
+}
+
+void pack(const KernelTable& table, const Labels<const std::uint8_t>& labels,
+          const Rows<const std::int32_t, 256>& first_row, const Rows<const std::int32_t, 256>& last_row,
+          const Rows<const std::uint8_t, 256>& tables, const Rows<const std::int32_t, 2>& frames,
+          const Bytes& bits, int threads) {
+  check_threads(threads);
+  const Size3 size = size_of(labels, "labels");
+  if (first_row.shape(0) != labels.shape(0) || last_row.shape(0) != labels.shape(0))
+    throw std::invalid_argument("first_row and last_row must have one row per slice of labels");
+  const std::int64_t count = std::int64_t(frames.shape(0)), rows = size.axis[1];
+  for (std::int64_t n = 0; n < std::int64_t(labels.shape(0)) * 256; ++n)
+    if (first_row.data()[n] < 0 || first_row.data()[n] > last_row.data()[n] || last_row.data()[n] > rows)
+      throw std::invalid_argument("first_row and last_row are not those of labels");
+  for (std::int64_t n = 0; n < count; ++n) {
+    const std::int32_t slice = frames.data()[2 * n], structure = frames.data()[2 * n + 1];
+    if (slice < 0 || slice >= size.axis[0] || structure < 0 || structure >= std::int64_t(tables.shape(0)))
+      throw std::invalid_argument("a frame names a slice or a table that is not there");
+  }
+  for (std::size_t n = 0; n < tables.size(); ++n)
+    if (tables.data()[n] > 1) throw std::invalid_argument("tables must hold 0 and 1 only");
+  if (std::int64_t(bits.size()) != (count * rows * size.axis[2] + 7) / 8)
+    throw std::invalid_argument("bits must have one bit per pixel of every frame, rounded up to bytes");
+  table.pack({labels.data(), size, first_row.data(), last_row.data(), tables.data(),
+              reinterpret_cast<const Frame*>(frames.data()), count, bits.data()},
+             threads);
+}
+
+}  // namespace
+
+void def_label_calls(nb::class_<KernelTable>& table) {
+  const auto release_gil = nb::call_guard<nb::gil_scoped_release>();
+  table
+      .def("components_scratch", &components_scratch, "labels"_a.noconvert(), "runs"_a,
+           "Bytes of scratch for `runs` runs of equal labels along the last axis.")
+      .def("components", &components, "labels"_a.noconvert(), "groups"_a.noconvert(), "neighbours"_a,
+           "largest"_a, "least_voxels"_a, "background"_a, "removed"_a.noconvert(), "scratch"_a.noconvert(),
+           "threads"_a, release_gil,
+           "Remove small components in place; labels of one non-zero group (256,) are one structure and "
+           "`removed` (256,) counts voxels of each label. Returns the bytes of scratch it needs and does "
+           "nothing where there are fewer.")
+      .def("slice_content", &slice_content, "labels"_a.noconvert(), "counts"_a.noconvert(),
+           "first_row"_a.noconvert(), "last_row"_a.noconvert(), "threads"_a, release_gil,
+           "Voxels of each label in each slice (slices, 256), and the rows [first, last) it reaches.")
+      .def("pack", &pack, "labels"_a.noconvert(), "first_row"_a.noconvert(), "last_row"_a.noconvert(),
+           "tables"_a.noconvert(), "frames"_a.noconvert(), "bits"_a.noconvert(), "threads"_a, release_gil,
+           "1-bit frames end to end, lowest bit first; `frames` (n, 2) names slice and row of `tables` (m, "
+           "256).");
+}
+
+}  // namespace zeus

@@ -1,0 +1,106 @@
+#include "launch_plan.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "launch_shape.h"
+#include "launches.h"
+
+namespace zeus {
+namespace {
+
+std::uint32_t blocks(std::int64_t voxels, int each, std::int64_t most) {
+  return std::uint32_t(std::min((voxels + each - 1) / each, most));
+}
+
+void shape(const Size3& extent, Launch& launch) {
+  launch.block = {kBlockWidth, kBlockHeight, kBlockDepth};
+  launch.grid = {blocks(extent.axis[2], kBlockWidth, kMostRow),
+                 blocks(extent.axis[1], kBlockHeight, kMostBlocks),
+                 blocks(extent.axis[0], kBlockDepth, kMostBlocks)};
+}
+
+void shape(std::int64_t extent, Launch& launch) {
+  launch.block = {kBlockThreads, 1, 1};
+  launch.grid = {blocks(extent, kBlockThreads, kMostRow), 1, 1};
+}
+
+template <class Kernel>
+void shape_of(const Kernel& kernel, Launch& launch) {
+  shape(kernel.extent(), launch);
+}
+
+template <class T>
+void shape_of(const HistogramVoxels<T>& kernel, Launch& launch) {
+  launch.block = {kCountThreads, 1, 1};
+  launch.grid = {blocks(kernel.voxels, kCountVoxels, kMostRow), 1, 1};
+}
+
+struct Packer {
+  LaunchPlan& plan;
+
+  template <class Kernel>
+  void operator()(const Entry& entry, const Kernel& kernel) const {
+    static_assert(std::is_trivially_copyable_v<Kernel>, "a device gets the bytes of the struct");
+    Launch launch;
+    launch.entry = entry.kernel;
+    for (const char* type : {entry.from, entry.to})
+      if (type != nullptr) launch.entry.append("_").append(type);
+    shape_of(kernel, launch);
+    launch.arguments.assign(reinterpret_cast<const char*>(&kernel), sizeof kernel);
+    plan.launches.push_back(std::move(launch));
+  }
+};
+
+}  // namespace
+
+LaunchPlan LaunchTable::prepare(const Prepare& given, int) const {
+  LaunchPlan plan;
+  launch_prepare(given, Packer{plan});
+  return plan;
+}
+
+LaunchPlan LaunchTable::histogram(const Histogram& given, int) const {
+  LaunchPlan plan;
+  launch_histogram(given, Packer{plan});
+  plan.not_finite_at = reinterpret_cast<std::uintptr_t>(Tally(given).missing);
+  return plan;
+}
+
+LaunchPlan LaunchTable::blend_add(const BlendAdd& given, int) const {
+  LaunchPlan plan;
+  launch_blend_add(given, Packer{plan});
+  return plan;
+}
+
+LaunchPlan LaunchTable::blend_normalise(const BlendNormalise& given, int) const {
+  LaunchPlan plan;
+  launch_blend_normalise(given, Packer{plan});
+  return plan;
+}
+
+LaunchPlan LaunchTable::argmax(const Argmax& given, int) const {
+  LaunchPlan plan;
+  launch_argmax(given, Packer{plan});
+  return plan;
+}
+
+LaunchPlan LaunchTable::label(const Label& given, int) const {
+  LaunchPlan plan;
+  launch_label(given, Packer{plan});
+  return plan;
+}
+
+std::int64_t LaunchTable::prepare_scratch(const Prepare& given, int) const {
+  return launch_prepare_scratch(given);
+}
+
+std::int64_t LaunchTable::histogram_scratch(int) const {
+  return launch_histogram_scratch();
+}
+
+std::int64_t LaunchTable::label_scratch(const Label& given) const {
+  return launch_label_scratch(given);
+}
+
+}  // namespace zeus

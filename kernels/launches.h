@@ -1,0 +1,102 @@
+// Every call as launches over single voxels: which structs run, in which order, from where to where.
+//
+// One text for two users: cpu_voxel.cpp runs the launches on the CPU, launch_plan.cpp packs them for a CUDA
+// device.
+#pragma once
+
+#include "argmax.h"
+#include "blend.h"
+#include "core/types.h"
+#include "histogram.h"
+#include "label.h"
+#include "label_oblique.h"
+#include "prepare_aligned.h"
+#include "prepare_oblique.h"
+
+namespace zeus {
+namespace {
+
+// The entry point of a launch: these three, as far as they are there, with underscores between them.
+struct Entry {
+  const char* kernel;
+  const char* from;  // type of the source, or nullptr
+  const char* to;    // type of the result, or nullptr
+};
+
+// Each of these calls launch(Entry, struct) for one launch after the other; each waits for the one before.
+
+template <class Launch>
+VOXEL_FN void launch_prepare(const Prepare& given, Launch launch) {
+  const char *const from = name_of(given.source_type), *const to = name_of(given.result_type);
+  const bool aligned = axis_map(given.matrix, given.result_size).aligned;
+  if (aligned) launch(Entry{"prepare_taps", nullptr, nullptr}, PrepareTaps(given));
+  with_stored(given.source_type, [&](auto source) {
+    with_real(given.result_type, [&](auto result) {
+      using T = typename decltype(source)::type;
+      using R = typename decltype(result)::type;
+      if (aligned)
+        launch(Entry{"prepare_aligned", from, to}, PrepareAligned<T, R>(given, 0));
+      else
+        launch(Entry{"prepare_oblique", from, to}, PrepareOblique<T, R>(given, 0));
+    });
+  });
+}
+
+template <class Launch>
+VOXEL_FN void launch_histogram(const Histogram& given, Launch launch) {
+  launch(Entry{"histogram_clear", nullptr, nullptr}, HistogramClear{Tally(given)});
+  with_stored(given.source_type, [&](auto source) {
+    launch(Entry{"histogram", name_of(given.source_type), nullptr},
+           HistogramVoxels<typename decltype(source)::type>(given));
+  });
+}
+
+template <class Launch>
+VOXEL_FN void launch_blend_add(const BlendAdd& given, Launch launch) {
+  launch(Entry{"blend_add", nullptr, nullptr}, given);
+}
+
+template <class Launch>
+VOXEL_FN void launch_blend_normalise(const BlendNormalise& given, Launch launch) {
+  launch(Entry{"blend_normalise", nullptr, nullptr}, given);
+}
+
+template <class Launch>
+VOXEL_FN void launch_argmax(const Argmax& given, Launch launch) {
+  with_real(given.type, [&](auto score) {
+    launch(Entry{"argmax", name_of(given.type), nullptr},
+           ArgmaxOf<typename decltype(score)::type, false>(given, 0));
+  });
+}
+
+template <class Launch>
+VOXEL_FN void launch_label(const Label& given, Launch launch) {
+  const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
+  const Argmax winners = {given.scores, given.type,  given.classes, voxels(given.score_size),
+                          nullptr,      maps.winners};
+  with_real(given.type, [&](auto score) {
+    using S = typename decltype(score)::type;
+    launch(Entry{"guarded_argmax", name_of(given.type), nullptr}, ArgmaxOf<S, true>(winners, 0));
+    launch(Entry{"shared_winner", nullptr, nullptr},
+           SharedWinner{maps.winners, maps.cells, given.score_size});
+    launch(Entry{"label", name_of(given.type), nullptr}, LabelOblique<S>(given, 0));
+  });
+}
+
+// Bytes of scratch that the launches of a call need.
+
+VOXEL_FN std::int64_t launch_prepare_scratch(const Prepare& given) {
+  if (!axis_map(given.matrix, given.result_size).aligned) return 0;
+  return scratch_bytes(PrepareTaps(given).layout(0));
+}
+
+VOXEL_FN std::int64_t launch_histogram_scratch() {
+  return scratch_bytes(Tally(Histogram{}).layout(0));
+}
+
+VOXEL_FN std::int64_t launch_label_scratch(const Label& given) {
+  return scratch_bytes(cell_maps(0, given.score_size).end);
+}
+
+}  // namespace
+}  // namespace zeus
