@@ -45,9 +45,14 @@ def test_full_disk_keeps_the_older_result(
 
 
 _SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from runtime.infer import main
+
+# A shell starts background jobs with some of these ignored, and the tests may run in one.
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import runtime.engines.onnx_runtime as engine
 import runtime.result as result
 
