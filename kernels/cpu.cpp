@@ -22,6 +22,13 @@ void run(Kernel& kernel, int threads) {
       &kernel);
 }
 
+// A kernel that is its own arguments.
+template <class Kernel>
+void run_as_given(const Kernel& given, int threads) {
+  Kernel kernel = given;
+  run(kernel, threads);
+}
+
 void prepare(const Prepare& given, int threads) {
   const bool aligned = axis_map(given.matrix, given.result_size).aligned;
   with_stored(given.source_type, [&](auto source) {
@@ -58,16 +65,6 @@ std::int64_t histogram_scratch(int threads) {
   return scratch_bytes(kernel.layout(0, threads));
 }
 
-void blend_add(const BlendAdd& given, int threads) {
-  BlendAdd kernel = given;
-  run(kernel, threads);
-}
-
-void blend_normalise(const BlendNormalise& given, int threads) {
-  BlendNormalise kernel = given;
-  run(kernel, threads);
-}
-
 void argmax(const Argmax& given, int threads) {
   with_real(given.type, [&](auto score) {
     ArgmaxOf<typename decltype(score)::type, false> kernel(given, threads);
@@ -101,16 +98,6 @@ std::int64_t label_scratch(const Label& given) {
   return scratch_bytes(kernel.layout(0));
 }
 
-void slice_content(const SliceContent& given, int threads) {
-  SliceContent kernel = given;
-  run(kernel, threads);
-}
-
-void pack(const Pack& given, int threads) {
-  Pack kernel = given;
-  run(kernel, threads);
-}
-
 std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {
   return run_components(given, scratch_size, [&](auto& kernel) { run(kernel, threads); });
 }
@@ -127,12 +114,12 @@ extern const KernelTable ZEUS_TARGET = {
     ZEUS_TEXT(ZEUS_TARGET),
     prepare,
     histogram,
-    blend_add,
-    blend_normalise,
+    run_as_given<BlendAdd>,
+    run_as_given<BlendNormalise>,
     argmax,
     label,
-    slice_content,
-    pack,
+    run_as_given<SliceContent>,
+    run_as_given<Pack>,
     components,
     prepare_scratch,
     histogram_scratch,

@@ -57,13 +57,9 @@ void each_task(Kernel& kernel) {
   for (std::int64_t task = 0; task < kernel.tasks(); ++task) kernel.task(task, 0);
 }
 
-void slice_content(const SliceContent& given, int) {
-  SliceContent kernel = given;
-  each_task(kernel);
-}
-
-void pack(const Pack& given, int) {
-  Pack kernel = given;
+template <class Kernel>
+void each_task_as_given(const Kernel& given, int) {
+  Kernel kernel = given;
   each_task(kernel);
 }
 
@@ -89,9 +85,19 @@ std::int64_t label_scratch(const Label& given) {
 
 }  // namespace
 
-extern const KernelTable cpu_voxel = {
-    "cpu_voxel",   prepare,           histogram, blend_add,  blend_normalise, argmax,
-    label,         slice_content,     pack,      components, prepare_scratch, histogram_scratch,
-    label_scratch, components_scratch};
+extern const KernelTable cpu_voxel = {"cpu_voxel",
+                                      prepare,
+                                      histogram,
+                                      blend_add,
+                                      blend_normalise,
+                                      argmax,
+                                      label,
+                                      each_task_as_given<SliceContent>,
+                                      each_task_as_given<Pack>,
+                                      components,
+                                      prepare_scratch,
+                                      histogram_scratch,
+                                      label_scratch,
+                                      components_scratch};
 
 }  // namespace zeus

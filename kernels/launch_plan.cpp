@@ -52,43 +52,39 @@ struct Packer {
   }
 };
 
-}  // namespace
-
-LaunchPlan LaunchTable::prepare(const Prepare& given, int) const {
+template <class Launches>
+LaunchPlan packed(Launches launches) {
   LaunchPlan plan;
-  launch_prepare(given, Packer{plan});
+  launches(Packer{plan});
   return plan;
 }
 
+}  // namespace
+
+LaunchPlan LaunchTable::prepare(const Prepare& given, int) const {
+  return packed([&](auto launch) { launch_prepare(given, launch); });
+}
+
 LaunchPlan LaunchTable::histogram(const Histogram& given, int) const {
-  LaunchPlan plan;
-  launch_histogram(given, Packer{plan});
+  LaunchPlan plan = packed([&](auto launch) { launch_histogram(given, launch); });
   plan.not_finite_at = reinterpret_cast<std::uintptr_t>(Tally(given).missing);
   return plan;
 }
 
 LaunchPlan LaunchTable::blend_add(const BlendAdd& given, int) const {
-  LaunchPlan plan;
-  launch_blend_add(given, Packer{plan});
-  return plan;
+  return packed([&](auto launch) { launch_blend_add(given, launch); });
 }
 
 LaunchPlan LaunchTable::blend_normalise(const BlendNormalise& given, int) const {
-  LaunchPlan plan;
-  launch_blend_normalise(given, Packer{plan});
-  return plan;
+  return packed([&](auto launch) { launch_blend_normalise(given, launch); });
 }
 
 LaunchPlan LaunchTable::argmax(const Argmax& given, int) const {
-  LaunchPlan plan;
-  launch_argmax(given, Packer{plan});
-  return plan;
+  return packed([&](auto launch) { launch_argmax(given, launch); });
 }
 
 LaunchPlan LaunchTable::label(const Label& given, int) const {
-  LaunchPlan plan;
-  launch_label(given, Packer{plan});
-  return plan;
+  return packed([&](auto launch) { launch_label(given, launch); });
 }
 
 std::int64_t LaunchTable::prepare_scratch(const Prepare& given, int) const {
