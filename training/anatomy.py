@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from runtime.volume import Spacing
 from training.tissues import TISSUES, class_table, freesurfer_table, index_of
 
-__all__ = ["Head", "classes_of", "load_label_map", "tissue_map"]
+__all__ = ["Head", "cached", "classes_of", "load_label_map", "tissue_map"]
 
 _ENVELOPE_MM = 9.0
 """Fluid reached by closing the brain with this radius counts as inside the brain's envelope."""
+
+_MARGIN_MM = 1.5
+"""So does fluid this close to that closing: brain masks follow the arachnoid, not the pia."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def _tissues_of(
     tissues = freesurfer_table()[np.clip(labels, 0, 9999)]
     brain = np.isin(tissues, _brain_tissues())
     grown = _distance_mm(brain, spacing_mm) <= _ENVELOPE_MM
-    envelope = _distance_mm(~grown, spacing_mm) > _ENVELOPE_MM
+    envelope = _distance_mm(_distance_mm(~grown, spacing_mm) > _ENVELOPE_MM, spacing_mm) <= _MARGIN_MM
     fluid = tissues == index_of("sulcal fluid")
     tissues[fluid & ~envelope] = index_of("outer fluid")
     tissues[(tissues == index_of("vessel")) & ~envelope] = index_of("dura and sinus")
@@ -72,8 +76,9 @@ def _tissues_of(
 def tissue_map(labels: NDArray[np.int16]) -> Head:
     """Turn a 1 mm RAS map of FreeSurfer-style ids into tissues.
 
-    Fluid inside the brain's envelope (a morphological closing, radius 9 mm) is told from fluid
-    between envelope and skull, so that "brain" can be the filled brain that masks usually mean.
+    Fluid inside the brain's envelope (a morphological closing, radius 9 mm, and 1.5 mm around it)
+    is told from fluid between envelope and skull, so that "brain" can be the filled brain that
+    masks usually mean.
 
     Args:
         labels: (I, J, K) ids, axes R, A, S, 1 mm.
@@ -92,21 +97,33 @@ def classes_of(labels: NDArray[np.int16], spacing_mm: Spacing) -> NDArray[np.uin
     return class_table()[_tissues_of(labels, spacing_mm)[0]]
 
 
+def cached(stored: Path, make: Callable[[], NDArray[np.int16]]) -> Head:
+    """Read a head's tissues from a file, or make and store them: it takes some seconds.
+
+    Args:
+        stored: The file's name; what decides about the envelope is put into it.
+        make: Gives (I, J, K) FreeSurfer-style ids, axes R, A, S, 1 mm.
+    """
+    stored = stored.with_name(f"{stored.name}_{_ENVELOPE_MM:g}_{_MARGIN_MM:g}.npz")
+    if not stored.exists():
+        head = tissue_map(make())
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(stored, tissues=head.tissues, centre=head.centre)
+    with np.load(stored) as saved:
+        return Head(saved["tissues"], saved["centre"])
+
+
 def load_label_map(path: Path, cache: Path) -> Head:
     """Read one label map, reorient it to RAS and turn it into tissues.
 
     Args:
         path: NIfTI label map, 1 mm isotropic.
-        cache: Folder for the result, which takes some seconds to compute.
+        cache: Folder for the result.
     """
     import nibabel
 
-    stored = cache / f"{path.name.split('.')[0]}.npz"
-    if stored.exists():
-        with np.load(stored) as saved:
-            return Head(saved["tissues"], saved["centre"])
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    head = tissue_map(np.asarray(image.dataobj).astype(np.int16))
-    cache.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(stored, tissues=head.tissues, centre=head.centre)
-    return head
+    def labels() -> NDArray[np.int16]:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+        return np.asarray(image.dataobj).astype(np.int16)
+
+    return cached(cache / path.name.split(".")[0], labels)

@@ -132,6 +132,7 @@ def _choose_channels(random: Generator) -> list[int]:
             [1, 3],
             [0, 2],
             [0, 1, 2, 3, 4],
+            [0, 2, 3, 4],
             [0, 1, 2, 3],
         ]
         return usual[int(random.integers(len(usual)))]

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.anatomy import Head, load_label_map, tissue_map
+from training.anatomy import Head, cached, load_label_map
 from training.brightness import scan_around
 from training.contrast import ContrastConfig, paint
 from training.geometry import GeometryConfig, random_fractions
 from training.structures import CLASS_NAMES
-from training.tissues import class_table
+from training.tissues import CHANNELS, class_table
 
 __all__ = ["HeadStream", "StreamConfig", "class_fractions", "load_heads"]
 
 HELD_OUT = ("training_seg_18", "training_seg_19", "training_seg_20")
 """Label maps that training never sees."""
+
+_STUDY = [CHANNELS.index(name) for name in ("T1", "T2", "FLAIR", "CT")]
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,16 @@ class StreamConfig:
         looks: Samples painted from one deformed shape before the next is drawn.
         phantoms: Heads of the analytic phantom beside the real ones.
         phantom_share: Probability of drawing a phantom.
+        phantom_study: Probability that a phantom is shown in the four contrasts of the demo study.
         geometry: How shapes vary.
         contrast: How looks vary.
     """
 
     seed: int = 0
     looks: int = 3
-    phantoms: int = 30
-    phantom_share: float = 0.3
+    phantoms: int = 60
+    phantom_share: float = 0.35
+    phantom_study: float = 0.5
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
 
@@ -70,16 +74,10 @@ def _phantom(seed: int, cache: Path) -> Head:
     from runtime.volume import Grid
     from training.phantom import HeadParameters, sample_labels
 
-    stored = cache / f"phantom_{seed:03d}.npz"
-    if stored.exists():
-        with np.load(stored) as saved:
-            return Head(saved["tissues"], saved["centre"])
     affine = np.eye(4)
     affine[:3, 3] = (-96.0, -120.0, -130.0)
-    head = tissue_map(sample_labels(HeadParameters.random(seed), Grid((193, 241, 241), affine)))
-    cache.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(stored, tissues=head.tissues, centre=head.centre)
-    return head
+    grid = Grid((193, 241, 241), affine)
+    return cached(cache / f"phantom_{seed:03d}", lambda: sample_labels(HeadParameters.random(seed), grid))
 
 
 class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
@@ -88,10 +86,9 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     def __init__(self, real: list[Head], phantoms: list[Head], config: StreamConfig, start: int = 0) -> None:
         self._real, self._phantoms, self._config, self._start = real, phantoms, config, start
 
-    def _head(self, random: np.random.Generator) -> Head:
-        if self._phantoms and random.random() < self._config.phantom_share:
-            return self._phantoms[int(random.integers(len(self._phantoms)))]
-        return self._real[int(random.integers(len(self._real)))]
+    def _heads(self, random: np.random.Generator) -> list[Head]:
+        phantom = bool(self._phantoms) and random.random() < self._config.phantom_share
+        return self._phantoms if phantom else self._real
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Endless; with several workers each takes every n-th shape."""
@@ -102,13 +99,16 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         shape = self._start // config.looks + first
         while True:
             random = np.random.default_rng((config.seed, shape))
-            head = self._head(random)
+            heads = self._heads(random)
+            head = heads[int(random.integers(len(heads)))]
             fractions = random_fractions(head, random, config.geometry)
             patch = fractions.sum((1, 2, 3)).double().numpy()
             for _ in range(config.looks):
                 scan = scan_around(head.cubes, patch, random)
+                whole = heads is self._phantoms and random.random() < config.phantom_study
+                chosen = _STUDY if whole else None
                 image, parts, seen = paint(
-                    fractions, random, config.geometry.spacing_mm, config.contrast, scan=scan
+                    fractions, random, config.geometry.spacing_mm, config.contrast, chosen, scan
                 )
                 yield image.half(), class_fractions(parts), seen
             shape += step
