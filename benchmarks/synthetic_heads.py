@@ -60,7 +60,7 @@ def _reference(counts: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Refer
 
     from training.dataset import class_fractions
 
-    classes = class_fractions(torch.from_numpy(counts).float().div_(8)).argmax(0).numpy()
+    classes = class_fractions(torch.from_numpy(counts)).argmax(0).numpy()
     affine = np.diag([_SPACING_MM] * 3 + [1.0])
     masks = {name: classes == index for index, name in enumerate(CLASS_NAMES) if index}
     masks = {name: mask for name, mask in masks.items() if mask.sum() > 50}
@@ -77,9 +77,9 @@ def _write_channels(folder: Path, fractions: object, number: int, grid: Grid) ->
 
     assert isinstance(fractions, torch.Tensor)
     folder.mkdir(parents=True)
-    config = ContrastConfig(wild=0.0, stripped=0.0, cropped=0.0, thick=0.5)
+    config = ContrastConfig(wild=0.0, cropped=0.0, thick=0.5)
     random = np.random.default_rng((30, number))
-    image, _, _ = paint(fractions, random, _SPACING_MM, config, chosen=(0, 1, 2, 3, 4))
+    image, _ = paint(fractions, random, _SPACING_MM, config, chosen=(0, 1, 2, 3, 4))
     files = {}
     for index, modality in enumerate(CHANNELS):
         values = image[index].numpy()

@@ -1,17 +1,23 @@
 """Training: synthetic heads are what they claim, seeded, and a step learns."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is installed for training only (make check installs it)")
 
+from runtime.bundle import ModelGrid  # noqa: E402
 from runtime.kernels import open_kernels  # noqa: E402
+from runtime.stages.locate import model_grid  # noqa: E402
 from runtime.stages.statistics import statistics  # noqa: E402
 from runtime.volume import Volume  # noqa: E402
 from training.anatomy import Head, classes_of, tissue_map  # noqa: E402
 from training.brightness import Scan, scan_around, strip  # noqa: E402
 from training.contrast import ContrastConfig, paint  # noqa: E402
 from training.dataset import HeadStream, StreamConfig, class_fractions  # noqa: E402
+from training.field import head_box, slab, without_skull  # noqa: E402
 from training.geometry import GeometryConfig, fractions_of, random_fractions  # noqa: E402
 from training.lesions import LesionConfig, add_lesions  # noqa: E402
 from training.losses import segmentation_loss  # noqa: E402
@@ -20,6 +26,14 @@ from training.structures import BRAIN_PARTS, CLASS_NAMES, STRUCTURES  # noqa: E4
 from training.tissues import CHANNELS, TISSUES, class_table, index_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
+
+
+class Middling:
+    """Draws the middle of every range."""
+
+    def uniform(self, low, high):
+        return (low + high) / 2
+
 
 SMALL = GeometryConfig((32, 32, 32), reach_mm=(0.0, 0.0, 0.0), far=0.0)
 
@@ -97,13 +111,13 @@ def test_lesions_stay_inside_brain_tissue(head):
 
 def test_paint_shows_the_textbook_order(head):
     counts = fractions_of(torch.from_numpy(head.tissues))
-    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    plain = ContrastConfig(wild=0, cropped=0, thick=0)
     white = counts[index_of("cerebral white matter")] == 8
     grey = counts[index_of("cerebral cortex")] == 8
     fluid = counts[index_of("lateral ventricle")] == 8
     wins = {"T1": 0, "T2": 0, "FLAIR": 0}
     for seed in range(6):
-        image, _, seen = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(0, 2, 3))
+        image, seen = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(0, 2, 3))
         assert bool(seen.all())
         assert float(image[1].abs().max()) == float(image[4].abs().max()) == 0.0
         wins["T1"] += bool(image[0][white].mean() > image[0][grey].mean() > image[0][fluid].mean())
@@ -112,22 +126,48 @@ def test_paint_shows_the_textbook_order(head):
     assert min(wins.values()) >= 5, wins
 
 
-def test_stripping_the_skull_changes_truth_and_image_alike(head):
+def test_without_skull_leaves_brain_and_air(head):
     counts = fractions_of(torch.from_numpy(head.tissues))
-    stripped = ContrastConfig(wild=0, stripped=1, cropped=0, thick=0)
-    _, parts, _ = paint(counts, np.random.default_rng(0), 1.5, stripped, chosen=(0,))
-    classes = class_fractions(parts).argmax(0)
-    assert CLASS_NAMES.index("head") not in set(classes.flatten().tolist())
+    kept = without_skull(counts)
+    assert bool((kept.sum(0) == 8).all())
+    assert CLASS_NAMES.index("head") not in set(class_fractions(kept).argmax(0).flatten().tolist())
+    white = index_of("cerebral white matter")
+    assert torch.equal(kept[white], counts[white])
+
+
+def test_head_box_is_the_one_the_runtime_cuts_out(head):
+    counts = torch.zeros(len(TISSUES), 64, 80, 64, dtype=torch.uint8)
+    counts[0] = 8
+    counts[:, 10:55, 20:65, 8:53] = fractions_of(torch.from_numpy(head.tissues))
+    box = head_box(counts, Middling(), 2.0)
+    assert [(side.stop - side.start) % 16 for side in box] == [0, 0, 0]
+    scan = 1000.0 * (counts[0] < 4).numpy().astype(np.float32)
+    kernels = open_kernels(threads=1)
+    grid = model_grid(
+        Volume(scan, np.diag([2.0, 2, 2, 1])), False, ModelGrid((2.0, 2, 2), (64,) * 3, 0.25), 16, kernels
+    )
+    assert tuple(side.stop - side.start for side in box) == grid.shape
+    found = [side.start for side in box]
+    np.testing.assert_allclose(found, grid.affine[:3, 3] / 2, atol=2.0)
+    box = head_box(without_skull(counts), Middling(), 2.0)
+    assert [side.stop - side.start for side in box] == [48, 48, 48]
+
+
+def test_slab_is_a_part_in_whole_blocks():
+    found = [slab(128, np.random.default_rng(seed), 64) for seed in range(40)]
+    assert {side.stop - side.start for side in found} == {64, 80, 96, 112}
+    assert all(side.start % 16 == 0 and side.stop <= 128 for side in found)
+    assert slab(64, np.random.default_rng(0), 64) == slice(0, 64)
 
 
 def test_foreground_gain_is_the_one_the_runtime_finds_in_the_painted_scan(head):
     counts = fractions_of(torch.from_numpy(head.tissues))
-    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    plain = ContrastConfig(wild=0, cropped=0, thick=0)
     kernels = open_kernels(threads=1)
     for channel in (0, 2, 3):
         found = []
         for seed in range(8):
-            image, _, _ = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(channel,))
+            image, _ = paint(counts, np.random.default_rng(seed), 1.5, plain, chosen=(channel,))
             counted = statistics(Volume(image[channel].numpy(), np.eye(4)), kernels)
             found.append(counted.mean(above=counted.otsu()))
         assert np.median(found) == pytest.approx(0.5, rel=0.1), CHANNELS[channel]
@@ -136,7 +176,7 @@ def test_foreground_gain_is_the_one_the_runtime_finds_in_the_painted_scan(head):
 def test_gain_is_that_of_the_scan_not_of_the_patch(head):
     counts = fractions_of(torch.from_numpy(head.tissues))
     patch = counts[:, 17:27, 17:27, 17:27]  # white matter and ventricle only
-    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
+    plain = ContrastConfig(wild=0, cropped=0, thick=0)
     whole = Scan(counts.flatten(1).numpy().astype(np.float32) / 8)
     images = [
         paint(patch, np.random.default_rng(1), 1.5, plain, (0,), scan=given)[0][0]
@@ -160,7 +200,7 @@ def test_scan_around_a_patch_keeps_the_brain_and_varies_the_air(head):
 
 
 def test_stream_is_resumable(head):
-    config = StreamConfig(seed=3, looks=2, geometry=SMALL)
+    config = StreamConfig(seed=3, looks=2, whole=0.0, geometry=SMALL)
     fresh = iter(HeadStream([head], [], config))
     samples = [next(fresh) for _ in range(4)]
     resumed = next(iter(HeadStream([head], [], config, start=2)))
@@ -170,6 +210,18 @@ def test_stream_is_resumable(head):
     assert image.shape == (len(CHANNELS), 32, 32, 32)
     assert image.dtype == torch.float16
     assert seen.shape == (32, 32, 32)
+
+
+def test_stream_shows_whole_heads_as_the_runtime_does(head):
+    whole = dataclasses.replace(SMALL, patch_voxels=(64, 64, 64))
+    config = StreamConfig(
+        seed=3, looks=3, whole=1.0, partial=0.0, stripped=0.5, geometry=SMALL, whole_geometry=whole
+    )
+    samples = list(itertools.islice(HeadStream([head], [], config), 12))
+    assert {side % 16 for image, _, _ in samples for side in image.shape[1:]} == {0}
+    assert all(image.shape[1:] == counts.shape[1:] == seen.shape for image, counts, seen in samples)
+    skull = [bool((counts[CLASS_NAMES.index("head")] > 4).any()) for _, counts, _ in samples]
+    assert 0 < sum(skull) < 12
 
 
 def test_loss_is_small_for_truth_and_ignores_unseen_voxels():
@@ -191,9 +243,9 @@ def test_loss_is_small_for_truth_and_ignores_unseen_voxels():
 def test_network_learns_one_head(head):
     torch.manual_seed(0)
     counts = fractions_of(torch.from_numpy(head.tissues))[:, 6:38, 6:38, 6:38]
-    plain = ContrastConfig(wild=0, stripped=0, cropped=0, thick=0)
-    image, parts, seen = paint(counts, np.random.default_rng(1), 1.5, plain, chosen=(0,))
-    truth = class_fractions(parts)[None]
+    plain = ContrastConfig(wild=0, cropped=0, thick=0)
+    image, seen = paint(counts, np.random.default_rng(1), 1.5, plain, chosen=(0,))
+    truth = class_fractions(counts)[None]
     network = NanoNetwork(NanoConfig(widths=(8, 8, 16)))
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
     losses = []

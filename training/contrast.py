@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.brightness import Scan, foreground_gain, strip
+from training.brightness import Scan, foreground_gain
 from training.geometry import smooth_field
 from training.tissues import CHANNELS, TISSUES, index_of, mean_table
 
@@ -31,13 +31,11 @@ class ContrastConfig:
 
     Attributes:
         wild: Probability that an MR channel gets fully random tissue means (SynthSeg's manner).
-        stripped: Probability that everything outside the brain is removed from every channel.
         cropped: Probability that a channel's scan does not reach the patch's top or bottom.
         thick: Probability of slices thicker than the model's voxels.
     """
 
     wild: float = 0.2
-    stripped: float = 0.12
     cropped: float = 0.15
     thick: float = 0.6
 
@@ -147,7 +145,7 @@ def paint(
     config: ContrastConfig,
     chosen: Sequence[int] | None = None,
     scan: Scan | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Draw the channels of one head.
 
     Args:
@@ -160,20 +158,13 @@ def paint(
             whole scan when absent.
 
     Returns:
-        Channels (5, I, J, K) float32, missing ones zero; tissue fractions (tissues, I, J, K)
-        float32 as the truth, changed where the brain was cut out; seen voxels (I, J, K) bool,
-        False where no channel was scanned.
+        Channels (5, I, J, K) float32, missing ones zero; seen voxels (I, J, K) bool, False where no
+        channel was scanned.
     """
     parts = fractions.float().div_(8)
     shape = tuple(parts.shape[1:])
     if scan is None:
         scan = Scan(parts.flatten(1)[:, :: max(1, shape[0] * shape[1] * shape[2] // 50_000)].numpy())
-    if random.random() < config.stripped:
-        scan = strip(scan)
-        outside = [n for n, tissue in enumerate(TISSUES) if tissue.structure in ("head", "outer_csf")]
-        lost = parts[outside].sum(0) > 0.5
-        parts[:, lost] = 0
-        parts[0, lost] = 1
     flat = parts.view(len(TISSUES), -1)
     chosen = _choose_channels(random) if chosen is None else chosen
     channels = torch.zeros(len(CHANNELS), *shape)
@@ -201,4 +192,4 @@ def paint(
                 scanned = scanned.flip(2)
         channels[index] = image * scanned
         seen |= scanned
-    return channels, parts, seen
+    return channels, seen

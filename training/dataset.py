@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from training.anatomy import Head, cached, load_label_map
-from training.brightness import scan_around
+from training.brightness import scan_around, strip
 from training.contrast import ContrastConfig, paint
+from training.field import head_box, slab, without_skull
 from training.geometry import GeometryConfig, random_fractions
 from training.structures import CLASS_NAMES
 from training.tissues import CHANNELS, class_table
@@ -26,6 +27,12 @@ HELD_OUT = ("training_seg_18", "training_seg_19", "training_seg_20")
 _STUDY = [CHANNELS.index(name) for name in ("T1", "T2", "FLAIR", "CT")]
 
 
+WHOLE = GeometryConfig((128, 160, 128), offset_mm=(0.0, 0.0, -14.0), reach_mm=(5.0, 8.0, 14.0), far=0.0)
+"""A field of view that holds a head; what is air goes."""
+
+_LEAST_SLAB = 64
+
+
 @dataclass(frozen=True)
 class StreamConfig:
     """What the stream draws from.
@@ -36,7 +43,11 @@ class StreamConfig:
         phantoms: Heads of the analytic phantom beside the real ones.
         phantom_share: Probability of drawing a phantom.
         phantom_study: Probability that a phantom is shown in the four contrasts of the demo study.
-        geometry: How shapes vary.
+        whole: Probability of a whole head, cut out as the runtime does, and not a patch of it.
+        partial: Probability that a whole head is scanned in part only.
+        stripped: Probability that everything outside the brain is air.
+        geometry: How patches vary.
+        whole_geometry: How whole heads vary.
         contrast: How looks vary.
     """
 
@@ -45,16 +56,20 @@ class StreamConfig:
     phantoms: int = 60
     phantom_share: float = 0.35
     phantom_study: float = 0.5
+    whole: float = 0.9
+    partial: float = 0.25
+    stripped: float = 0.12
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    whole_geometry: GeometryConfig = field(default_factory=lambda: WHOLE)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
 
 
-def class_fractions(parts: Tensor) -> Tensor:
-    """Tissue fractions (tissues, I, J, K) float32 to class counts of 0…8, (classes, I, J, K) uint8."""
-    table = torch.from_numpy(class_table().astype(np.int64))
-    onehot = torch.nn.functional.one_hot(table, len(CLASS_NAMES)).T.float()
-    counts = (onehot @ parts.flatten(1)).mul_(8).round_().to(torch.uint8)
-    return counts.view(len(CLASS_NAMES), *parts.shape[1:])
+def class_fractions(fractions: Tensor) -> Tensor:
+    """Tissue counts (tissues, I, J, K) uint8 to class counts (classes, I, J, K) uint8."""
+    counts = torch.zeros(len(CLASS_NAMES), *fractions.shape[1:], dtype=torch.uint8)
+    for tissue, index in enumerate(class_table().tolist()):
+        counts[index] += fractions[tissue]
+    return counts
 
 
 def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list[Head]]:
@@ -81,7 +96,10 @@ def _phantom(seed: int, cache: Path) -> Head:
 
 
 class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """Yields channels (5, I, J, K) float16, class counts (classes, I, J, K) uint8, seen (I, J, K) bool."""
+    """Yields channels (5, I, J, K) float16, class counts (classes, I, J, K) uint8, seen (I, J, K) bool.
+
+    Sides differ between shapes and are divisible by 16.
+    """
 
     def __init__(self, real: list[Head], phantoms: list[Head], config: StreamConfig, start: int = 0) -> None:
         self._real, self._phantoms, self._config, self._start = real, phantoms, config, start
@@ -89,6 +107,22 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     def _heads(self, random: np.random.Generator) -> list[Head]:
         phantom = bool(self._phantoms) and random.random() < self._config.phantom_share
         return self._phantoms if phantom else self._real
+
+    def _shape(self, head: Head, random: np.random.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Fractions of one deformed head or patch, and what cuts their air away."""
+        config = self._config
+        if random.random() >= config.whole:
+            return random_fractions(head, random, config.geometry), lambda given: given
+
+        def cut(given: Tensor) -> Tensor:
+            i, j, k = head_box(given, random, config.whole_geometry.spacing_mm)
+            return given[:, i, j, k]
+
+        fractions = cut(random_fractions(head, random, config.whole_geometry))
+        if random.random() < config.partial:
+            k = slab(fractions.shape[3], random, _LEAST_SLAB)
+            fractions = fractions[..., k]
+        return fractions.contiguous(), cut
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Endless; with several workers each takes every n-th shape."""
@@ -101,14 +135,14 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
             random = np.random.default_rng((config.seed, shape))
             heads = self._heads(random)
             head = heads[int(random.integers(len(heads)))]
-            fractions = random_fractions(head, random, config.geometry)
+            fractions, cut = self._shape(head, random)
             patch = fractions.sum((1, 2, 3)).double().numpy()
             for _ in range(config.looks):
-                scan = scan_around(head.cubes, patch, random)
-                whole = heads is self._phantoms and random.random() < config.phantom_study
-                chosen = _STUDY if whole else None
-                image, parts, seen = paint(
-                    fractions, random, config.geometry.spacing_mm, config.contrast, chosen, scan
-                )
-                yield image.half(), class_fractions(parts), seen
+                scan, shown = scan_around(head.cubes, patch, random), fractions
+                if random.random() < config.stripped:
+                    scan, shown = strip(scan), cut(without_skull(fractions))
+                study = heads is self._phantoms and random.random() < config.phantom_study
+                chosen = _STUDY if study else None
+                image, seen = paint(shown, random, config.geometry.spacing_mm, config.contrast, chosen, scan)
+                yield image.half(), class_fractions(shown), seen
             shape += step

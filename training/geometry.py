@@ -32,7 +32,8 @@ class GeometryConfig:
         scale: Standard deviation of log scale along each axis.
         shear: Standard deviation of shear.
         bend_mm: Largest standard deviation of the elastic displacement.
-        reach_mm: Patch centres lie within this distance of the brain's centre along each axis.
+        offset_mm: Where patch centres lie on average, R A S from the brain's centre.
+        reach_mm: Patch centres lie within this distance of that place along each axis.
         far: Probability of a centre anywhere between the two corners `far_mm` instead: face and
             neck must be known not to be brain.
         far_mm: Those corners, R A S from the brain's centre.
@@ -45,6 +46,7 @@ class GeometryConfig:
     scale: float = 0.08
     shear: float = 0.04
     bend_mm: float = 3.5
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     reach_mm: tuple[float, float, float] = (30.0, 45.0, 45.0)
     far: float = 0.25
     far_mm: tuple[tuple[float, float, float], tuple[float, float, float]] = (
@@ -83,7 +85,7 @@ def _positions(head: Head, random: Generator, config: GeometryConfig) -> list[Te
     if random.random() < config.far:
         centre = head.centre + random.uniform(*config.far_mm)
     else:
-        centre = head.centre + random.uniform(-1, 1, 3) * config.reach_mm
+        centre = head.centre + config.offset_mm + random.uniform(-1, 1, 3) * config.reach_mm
     bend = random.uniform(0, config.bend_mm)
     knots = int(random.integers(4, 9))
     step = config.spacing_mm / FINE

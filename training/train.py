@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = DataLoader(data, batch_size=config.batch, num_workers=options.workers, prefetch_factor=3)
     weights = torch.tensor([_HEAVY.get(name, 1.0) for name in CLASS_NAMES], device=device)
     precision = _precision(device)
-    loss_of = torch.compile(segmentation_loss, dynamic=False)
+    loss_of = torch.compile(segmentation_loss, dynamic=True)
     started, shown, total = time.monotonic(), time.monotonic(), 0.0
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))  # save, then end
