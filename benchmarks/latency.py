@@ -48,18 +48,50 @@ def _write_head(path: Path, side: int) -> None:
     nibabel.save(nibabel.Nifti1Image(np.rint(image).astype(np.int16), affine), path)
 
 
-def _warm(image: str, repeats: int, threads: int) -> dict[str, Any]:
-    """Runs in a process of its own: seconds of each repeat, stages of the last, peak memory."""
-    seconds, stages = [], {}
+def _warm(image: str, threads: int) -> None:
+    """Runs in a process of its own: one whole run for every line that comes in, one line of JSON out."""
     with tempfile.TemporaryDirectory() as name, Session(threads=threads) as session:
-        for repeat in range(repeats + 1):
+        for repeat, _ in enumerate(sys.stdin):
             started = time.perf_counter()
             result = session.segment(f"T1={image}")
             result.save(Path(name) / str(repeat))
-            seconds.append(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
             report = json.loads((Path(name) / str(repeat) / "report.json").read_text(encoding="utf-8"))
-            stages = report["seconds"]
-    return {"seconds": seconds[1:], "first": seconds[0], "stages": stages, "peak_bytes": peak_bytes()}
+            answer = {"seconds": seconds, "stages": report["seconds"], "peak_bytes": peak_bytes()}
+            print(json.dumps(answer), flush=True)
+
+
+class _WarmProcess:
+    """A process that has done it before."""
+
+    def __init__(self, image: Path, threads: int) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.latency",
+            "--warm",
+            str(image),
+            "--threads",
+            str(threads),
+        ]
+        command += ["--threads", str(threads)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self) -> dict[str, Any]:
+        """Seconds, stages and peak memory of one more run."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("run\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the warm process ended with exit code {self._process.wait()}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
 
 
 def _child(arguments: Sequence[str]) -> float:
@@ -84,31 +116,29 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     side, repeats = (96, 2) if options.quick else (256, options.repeats)
     image = folder / "head.nii.gz"
     _write_head(image, side)
-    command = ["-m", "benchmarks.latency", "--warm", str(image), "--repeats", str(repeats)]
-    answer = subprocess.run(
-        [sys.executable, *command, "--threads", str(options.threads)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    warm = json.loads(answer.stdout)
     infer = ["-m", "runtime.infer", f"T1={image}", "--quiet", "--threads", str(options.threads), "--out"]
-    cold = [_child([*infer, str(folder / f"cold{n}")]) for n in range(repeats)]
-    starts = [_child(["-m", "runtime.infer", "--version"]) for _ in range(max(5, repeats))]
+    process = _WarmProcess(image, options.threads)
+    try:
+        process.run()
+        warm, cold, starts = [], [], []
+        for repeat in range(repeats):  # in turns: the machine is never quite idle
+            warm.append(process.run())
+            cold.append(_child([*infer, str(folder / f"cold{repeat}")]))
+            starts.append(_child(["-m", "runtime.infer", "--version"]))
+    finally:
+        process.close()
     rows = [
         _row(
             f"warm whole head T1 {side}^3",
-            warm["seconds"],
-            peak_bytes=warm["peak_bytes"],
-            stages=warm["stages"],
+            [run["seconds"] for run in warm],
+            peak_bytes=warm[-1]["peak_bytes"],
+            stages=warm[-1]["stages"],
         ),
         _row("cold whole process", cold),
         _row("cold --version", starts),
     ]
-    rows.append(
-        {"measure": "cold minus warm", "median_s": round(rows[1]["median_s"] - rows[0]["median_s"], 3)}
-    )
-    return rows
+    extra = [slow - run["seconds"] for slow, run in zip(cold, warm, strict=True)]
+    return [*rows, _row("cold minus warm, pairs", extra)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--warm", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.warm:
-        print(json.dumps(_warm(options.warm, options.repeats, options.threads)))
+        _warm(options.warm, options.threads)
         return 0
     with tempfile.TemporaryDirectory() as name:
         rows = _measure(options, Path(name))
