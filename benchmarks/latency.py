@@ -65,15 +65,7 @@ class _WarmProcess:
     """A process that has done it before."""
 
     def __init__(self, image: Path, threads: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.latency",
-            "--warm",
-            str(image),
-            "--threads",
-            str(threads),
-        ]
+        command = [sys.executable, "-m", "benchmarks.latency", "--warm", str(image)]
         command += ["--threads", str(threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
