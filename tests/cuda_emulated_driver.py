@@ -183,6 +183,11 @@ class EmulatedDriver(EmulatedQueues):
             self._drain(stream)
         return (_FINE,)
 
+    def cuMemcpyDtoDAsync(self, to: int, address: int, size: int, stream: int) -> Any:
+        assert self.depth > 0
+        self._put(stream, lambda: _copy(to, address, size))
+        return (_FINE,)
+
     def cuMemsetD8Async(self, address: int, value: int, size: int, stream: int) -> Any:
         assert self.depth > 0
         self._put(stream, lambda: _set(address, value, size))

@@ -83,6 +83,14 @@ class CudaStream:
         to, size = values.ctypes.data, values.nbytes
         self.device.call("cuMemcpyDtoHAsync", to, address, size, self.handle, what=_COPY_OUT)
 
+    def copy(self, to: int, address: int, size: int) -> None:
+        """Copy bytes inside device memory.
+
+        Raises:
+            DeviceError: The driver refuses.
+        """
+        self.device.call("cuMemcpyDtoDAsync", to, address, size, self.handle, what="copy device memory")
+
     def clear(self, address: int, size: int) -> None:
         """Set bytes of device memory to 0.
 
