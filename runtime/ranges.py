@@ -16,11 +16,11 @@ _NOTHING = nullcontext()
 def _annotate() -> Callable[..., AbstractContextManager[Any]] | None:
     """What opens a range; None without the package, which is looked for once."""
     try:
-        import nvtx
+        from nvtx import annotate
     except ImportError:
         return None
-    annotate: Callable[..., AbstractContextManager[Any]] = nvtx.annotate
-    return annotate
+    opened: Callable[..., AbstractContextManager[Any]] = annotate
+    return opened
 
 
 def profiler_range(name: str) -> AbstractContextManager[Any]:
