@@ -95,8 +95,8 @@ def test_cuda_benchmark_times_starts_in_processes_of_their_own(monkeypatch: pyte
     monkeypatch.setattr(
         cuda_path,
         "_START",
-        "import os, time; a = time.perf_counter() - 100 * (7 + len(os.listdir(os.environ['XDG_CACHE_HOME']))); "
-        "open(os.environ['XDG_CACHE_HOME'] + '/kept', 'w').close()",
+        "import os, time; cache = os.environ['XDG_CACHE_HOME']; "
+        "a = time.perf_counter() - 100 * (7 + len(os.listdir(cache))); open(cache + '/kept', 'w').close()",
     )
     compiles, cached = cuda_path._start_rows(2)
     assert (compiles["repeats"], cached["repeats"]) == (1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from runtime.cuda.stream import CudaStream
 from runtime.cuda.table import CudaTable
 from tests.cuda_emulated_driver import EmulatedDriver
-from tests.cuda_emulator import build_emulator, emulated_table
+from tests.cuda_emulator import KINDS, build_emulator, emulated_table, table_under_test
 
 SHAPE = (1, 2, 3, 4)
 
@@ -61,6 +62,13 @@ def cuda(emulated: EmulatedDriver, monkeypatch: pytest.MonkeyPatch) -> CudaTable
     return table.on(CudaStream(table.stream.device))
 
 
+@pytest.fixture(params=KINDS)
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CudaTable]:
+    """A table on a stream of its own, on a device or emulated."""
+    for table in table_under_test(request.param, tmp_path_factory):
+        yield table.on(CudaStream(table.stream.device))
+
+
 def test_dlpack_tells_what_the_array_is(cuda: CudaTable, emulated: EmulatedDriver) -> None:
     for kind, code, bits in (("float16", 2, 16), ("int16", 0, 16), ("uint8", 1, 8), ("uint64", 1, 64)):
         array = cuda.empty(SHAPE, kind)
@@ -101,8 +109,8 @@ def test_dlpack_consumers_stream_waits_for_the_arrays(
     assert ("cuCtxSynchronize" in emulated.calls) == (asked != "own")
 
 
-def test_dlpack_orders_the_work_of_two_streams(cuda: CudaTable) -> None:
-    other = cuda.on(CudaStream(cuda.stream.device))
+def test_dlpack_orders_the_work_of_two_streams(either: CudaTable) -> None:
+    cuda, other = either, either.on(CudaStream(either.stream.device))
     total, weights = cuda.zeros((1, 2, 2, 2), np.float32), cuda.zeros((2, 2, 2), np.float32)
     ones, tile = cuda.to_device(np.ones((2, 2, 2), np.float32)), np.full((1, 2, 2, 2), 6, np.float32)
     cuda.blend_add(cuda.to_device(tile), ones, total, weights, (0, 0, 0), 1)
@@ -148,7 +156,8 @@ class Foreign:
         return self.array.__dlpack__(stream=stream)
 
 
-def test_dlpack_arrays_of_others_are_asked_for_on_the_tables_stream(cuda: CudaTable) -> None:
+def test_dlpack_arrays_of_others_are_asked_for_on_the_tables_stream(either: CudaTable) -> None:
+    cuda = either
     for table, stream in ((cuda, cuda.stream.handle), (cuda.on(CudaStream(cuda.stream.device, 0)), 1)):
         theirs = Foreign(table.to_device(np.full((1, 2, 2, 2), 3, np.float32)))
         table.blend_normalise(theirs, table.to_device(np.full((2, 2, 2), 2, np.float32)), 1)

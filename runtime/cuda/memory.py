@@ -60,7 +60,7 @@ def _free(stream: CudaStream, address: int, shared: bool) -> None:
         if device.pool is None:
             device.call("cuMemFree", address, what="free device memory")  # waits by itself
             return
-        if shared:
+        if shared:  # memory that a reader may still use is rather lost than freed
             device.call("cuCtxSynchronize", what="finish its work")
         device.call("cuMemFreeAsync", address, stream.handle, what="free device memory")
 
