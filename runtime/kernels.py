@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from runtime import _kernels
 from runtime.errors import DeviceError, UsageError
@@ -49,6 +49,65 @@ class Kernels:
         if not isinstance(self.table, _kernels.KernelTable):
             raise DeviceError(f"{self.name} has no kernels for finished label maps; give CPU kernels here")
         return self.table
+
+    @property
+    def cuda(self) -> CudaTable:
+        """The table, for what only a CUDA device does.
+
+        Raises:
+            DeviceError: It is a CPU's.
+        """
+        if isinstance(self.table, _kernels.KernelTable):
+            raise DeviceError(f"{self.name} runs on the CPU; give the kernels of a CUDA device here")
+        return self.table
+
+    # Stages are one text for every table: they ask here for arrays that lie where it works. On the CPU those
+    # are NumPy's, and nothing is copied.
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        """An array where the table works, not initialised.
+
+        Raises:
+            DeviceError: The device has not so much memory.
+        """
+        if isinstance(self.table, _kernels.KernelTable):
+            return np.empty(shape, dtype)
+        return self.table.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        """An array of 0 where the table works.
+
+        Raises:
+            DeviceError: The device has not so much memory.
+        """
+        if isinstance(self.table, _kernels.KernelTable):
+            return np.zeros(shape, dtype)
+        return self.table.zeros(shape, dtype)
+
+    def scratch(self, size: int) -> Any:
+        """Uninitialised scratch memory of `size` bytes for one kernel call, where the table works."""
+        return self.empty((size,), np.uint8)
+
+    def placed(self, values: Any) -> Any:
+        """An array where the table works: the same one if it lies there, else a copy.
+
+        Args:
+            values: A NumPy array (C-contiguous for a device), or one of `empty`.
+
+        Raises:
+            DeviceError: The device failed or has not so much memory.
+        """
+        return values if isinstance(self.table, _kernels.KernelTable) else self.table.placed(values)
+
+    def to_host(self, values: Any) -> NDArray[Any]:
+        """A NumPy array: the same one, or a copy of a device's after everything before it.
+
+        Raises:
+            DeviceError: The device failed, now or in a call before.
+        """
+        if isinstance(values, np.ndarray):
+            return values
+        return self.cuda.to_host(values)
 
 
 def kernel_names() -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
 from runtime.bundle import Channel as ChannelEntry
@@ -124,9 +124,9 @@ def _check_required(placed: tuple[Placed, ...], channels: tuple[ChannelEntry, ..
 
 def _prepare(
     placed: tuple[Placed, ...], channels: tuple[ChannelEntry, ...], grid: Grid, kernels: Kernels
-) -> tuple[NDArray[np.float32], dict[str, float]]:
-    """The network's input (channels, I, J, K); missing channels are zero."""
-    image: NDArray[np.float32] = np.zeros((len(channels), *grid.shape), np.float32)
+) -> tuple[Any, dict[str, float]]:
+    """The network's input (channels, I, J, K), where the kernels run; missing channels are zero."""
+    image = kernels.zeros((len(channels), *grid.shape), np.float32)
     gains: dict[str, float] = {}
     for index, channel in enumerate(channels):
         for item in placed:

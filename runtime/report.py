@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.ranges import profiler_range
 from runtime.version import PRODUCT, RESEARCH_USE, __version__
 
 __all__ = [
@@ -139,12 +140,13 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the body of a `with` block."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        """Time the body of a `with` block; a profiler sees it by the same name."""
+        with profiler_range(name):
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def total(self) -> float:
         """Seconds since the clock was made."""

@@ -10,37 +10,20 @@ import numpy as np
 import pytest
 
 from runtime import _kernels
-from runtime.cuda.driver import CudaDevice
-from runtime.cuda.table import CudaTable, open_table
+from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError
 from runtime.kernels import open_kernels
-from tests.cuda_emulator import EmulatedDriver, build_emulator, emulated_table
+from tests.cuda_emulator import KINDS, real_table, table_under_test
 
 CPU = open_kernels("cpu_baseline", 1).table
 STORED = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32]
 INTENSITY = {"slope": 0.7, "intercept": 3.0, "shift": 40.0, "gain": 0.37, "outside": -7.0}
 
 
-def real_table() -> CudaTable:
-    """The first CUDA device's."""
-    try:
-        device = CudaDevice()
-    except DeviceError as error:
-        pytest.skip(f"no CUDA device: {error}")
-    return open_table(device.ordinal)  # whatever fails from here on is a failure
-
-
-@pytest.fixture(scope="module", params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module", params=KINDS)
 def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CudaTable]:
     """The table under test."""
-    if request.param == "device":
-        yield real_table()
-        return
-    driver = EmulatedDriver(build_emulator(tmp_path_factory.mktemp("emulator")))
-    with pytest.MonkeyPatch.context() as patch:
-        yield emulated_table(driver, patch)
-    driver.check_guards()
-    assert driver.depth == 0
+    yield from table_under_test(request.param, tmp_path_factory)
 
 
 def noise(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray:

@@ -11,11 +11,13 @@ import pytest
 from runtime import _kernels
 from runtime.cuda import driver, table
 from runtime.cuda.compile import compiler_version
+from runtime.cuda.module import CudaModule
 from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError
 from runtime.kernels import Kernels, kernel_names, open_kernels
 from runtime.stages.components import keep_largest
-from tests.cuda_emulator import EmulatedDriver, emulated_table
+from tests.cuda_emulated_driver import EmulatedDriver
+from tests.cuda_emulator import emulated_table
 
 STATUS = EmulatedDriver.CUresult
 
@@ -97,9 +99,9 @@ def test_cuda_kernels_open_where_everything_is_there(
 @pytest.mark.parametrize(
     ("call", "status", "told"),
     [
-        ("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", "get 24 bytes of device memory.*close other programs"),
+        ("cuMemAllocFromPoolAsync", "CUDA_ERROR_OUT_OF_MEMORY", "get 24 bytes of .*close other programs"),
         ("cuMemcpyHtoDAsync", "CUDA_ERROR_ILLEGAL_ADDRESS", "write device memory.*log for Xid"),
-        ("cuStreamSynchronize", "CUDA_ERROR_LAUNCH_FAILED", "write device memory.*719"),
+        ("cuStreamSynchronize", "CUDA_ERROR_LAUNCH_FAILED", "finish its work.*719"),
         ("cuCtxPushCurrent", "CUDA_ERROR_CONTEXT_IS_DESTROYED", "enter its device"),
     ],
 )
@@ -124,6 +126,7 @@ def test_cuda_memory_lives_as_long_as_anyone_needs_it(cuda: CudaTable, emulated:
     del array
     assert len(emulated.memory) == 1
     del capsule
+    cuda.stream.synchronize()
     assert emulated.memory == {}
     with pytest.raises(ValueError, match="C-contiguous"):
         cuda.to_device(np.zeros((4, 4), np.int16).T[1:])
@@ -182,7 +185,7 @@ def calls(cuda: CudaTable, monkeypatch: pytest.MonkeyPatch) -> Calls:
     def launch(*_: object) -> None:
         raise LaunchedError
 
-    monkeypatch.setattr(driver.CudaModule, "launch", launch)
+    monkeypatch.setattr(CudaModule, "launch", launch)
     return Calls(cuda)
 
 

@@ -1,23 +1,27 @@
-"""The only file that talks to the CUDA driver: one device, its memory, its code."""
+"""Find the CUDA driver and open one device of it; the only file that imports the driver's package."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from numpy.typing import NDArray
-
-from runtime._kernels import Launch
 from runtime.cuda.compile import INSTALL
 from runtime.errors import DeviceError
 
-__all__ = ["CudaDevice", "CudaMemory", "CudaModule"]
+__all__ = ["CudaDevice"]
 
 _NAME_BYTES = 256
+_MOST_BYTES = (1 << 64) - 1
 _USE_CPU = "or use the CPU"
+_FIXES = {
+    "MEMORY": "close other programs",
+    "CAPTURE": "keep every other use of the stream out of what is recorded, or do not record it",
+}
+"""What helps, by a word in the status's name."""
+
+_NO_FIX = "look at the system's log for Xid errors"
 
 
 def _driver() -> Any:
@@ -45,7 +49,7 @@ def _driver() -> Any:
 
 
 def _check(driver: Any, answer: tuple[Any, ...], what: str) -> Any:
-    """The values of a driver's answer.
+    """The values of a driver's answer: None, one of them, or a tuple.
 
     Args:
         driver: The module of the driver's calls.
@@ -58,10 +62,10 @@ def _check(driver: Any, answer: tuple[Any, ...], what: str) -> Any:
     status, *values = answer
     if int(status) != 0:
         _, name = driver.cuGetErrorName(status)
-        fix = "close other programs" if "MEMORY" in status.name else "look at the system's log for Xid errors"
+        fix = next((fix for word, fix in _FIXES.items() if word in status.name), _NO_FIX)
         shown = name.decode() if name else status.name
         raise DeviceError(f"CUDA cannot {what} ({shown}, {int(status)}); {fix}, {_USE_CPU}")
-    return values[0] if len(values) == 1 else tuple(values)
+    return values[0] if len(values) == 1 else tuple(values) or None
 
 
 class CudaDevice:
@@ -72,6 +76,9 @@ class CudaDevice:
         name: What its maker calls it.
         architecture: For example "sm_90".
         driver_version: Newest CUDA the driver knows: 13000 is 13.0.
+        integrated: Whether it shares the host's memory chips, so that copies to it can be left out.
+        pool: Where stream-ordered memory comes from; None where the device has no such pools.
+        driver: The module of the driver's calls, for its constants.
     """
 
     def __init__(self, ordinal: int = 0) -> None:
@@ -87,143 +94,65 @@ class CudaDevice:
         device = _check(driver, driver.cuDeviceGet(ordinal), f"find device {ordinal}")
         name = _check(driver, driver.cuDeviceGetName(_NAME_BYTES, device), "name its device")
         kinds = driver.CUdevice_attribute
-        major, minor = (
-            _check(driver, driver.cuDeviceGetAttribute(kind, device), "describe its device")
+        major, minor, integrated, has_pools = (
+            int(_check(driver, driver.cuDeviceGetAttribute(kind, device), "describe its device"))
             for kind in (
                 kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                kinds.CU_DEVICE_ATTRIBUTE_INTEGRATED,
+                kinds.CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
             )
         )
         self.ordinal = ordinal
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace")
         self.architecture = f"sm_{major}{minor}"
+        self.integrated = bool(integrated)
         self.driver_version = int(_check(driver, driver.cuDriverGetVersion(), "tell its version"))
-        self._driver = driver
+        self.driver = driver
         self._context = _check(driver, driver.cuDevicePrimaryCtxRetain(device), f"open device {ordinal}")
         # Released when nothing that was made on the device is left: those hold this object.
         weakref.finalize(self, driver.cuDevicePrimaryCtxRelease, device).atexit = False
+        self.pool = self._new_pool() if has_pools else None
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """Make the device this thread's, and give the thread its former one back."""
-        self.ask(self._driver.cuCtxPushCurrent, self._context, what="enter its device")
+        _check(self.driver, self.driver.cuCtxPushCurrent(self._context), "enter its device")
         try:
             yield
         finally:
-            self._driver.cuCtxPopCurrent()
+            self.driver.cuCtxPopCurrent()
 
-    def ask(self, call: Callable[..., Any], *arguments: Any, what: str) -> Any:
-        """Call the driver.
+    def call(self, name: str, *arguments: Any, what: str) -> Any:
+        """Call the driver with this device current.
 
         Args:
-            call: One of the driver's calls.
+            name: One of the driver's calls.
             arguments: What it takes.
             what: What is asked for, to end "cannot …".
 
-        Raises:
-            DeviceError: The driver refuses.
-        """
-        return _check(self._driver, call(*arguments), what)
-
-    def allocate(self, size: int) -> CudaMemory:
-        """Memory of `size` bytes, not initialised, freed with its last reference.
+        Returns:
+            The values after the status: None, one of them, or a tuple.
 
         Raises:
-            DeviceError: There is not so much memory.
+            DeviceError: The driver refuses; keeps the status's name and number.
         """
         with self.current():
-            address = self.ask(self._driver.cuMemAlloc, size, what=f"get {size} bytes of device memory")
-        return CudaMemory(self, self._driver.cuMemFree, int(address))
+            return _check(self.driver, getattr(self.driver, name)(*arguments), what)
 
-    def write(self, address: int, values: NDArray[Any], stream: int) -> None:
-        """Copy a C-contiguous host array to device memory, and wait.
+    def _new_pool(self) -> Any:
+        """A pool of this object alone, so that no setting of the process is touched.
 
-        Raises:
-            DeviceError: The device failed.
+        It keeps what is freed for the next study; all of it goes back with this object.
         """
-        copy = self._driver.cuMemcpyHtoDAsync
-        with self.current():
-            self.ask(copy, address, values.ctypes.data, values.nbytes, stream, what="write device memory")
-            self.ask(self._driver.cuStreamSynchronize, stream, what="write device memory")
-
-    def read(self, address: int, values: NDArray[Any], stream: int) -> None:
-        """Copy device memory into a C-contiguous host array, and wait for all of the stream before it.
-
-        Raises:
-            DeviceError: The device failed, in this copy or in a launch before it.
-        """
-        copy = self._driver.cuMemcpyDtoHAsync
-        with self.current():
-            self.ask(copy, values.ctypes.data, address, values.nbytes, stream, what="read device memory")
-            self.ask(self._driver.cuStreamSynchronize, stream, what="finish its work")
-
-    def load(self, code: bytes) -> CudaModule:
-        """Load machine code for `architecture`.
-
-        Raises:
-            DeviceError: The driver refuses it.
-        """
-        with self.current():
-            module = self.ask(self._driver.cuModuleLoadData, code, what="load the kernels")
-        return CudaModule(self, self._driver, module)
-
-
-class CudaMemory:
-    """Device memory that is freed with the last reference to it.
-
-    Attributes:
-        address: Where it starts.
-    """
-
-    def __init__(self, device: CudaDevice, free: Callable[[int], Any], address: int) -> None:
-        """Take over memory at an address."""
-        self.address = address
-        # At exit the driver frees everything itself, and may be gone before Python's finalizers run.
-        weakref.finalize(self, _free, device, free, address).atexit = False
-
-
-def _free(device: CudaDevice, free: Callable[[int], Any], address: int) -> None:
-    """Give memory back; waits for launches that may still use it."""
-    with contextlib.suppress(DeviceError), device.current():
-        free(address)
-
-
-class CudaModule:
-    """Loaded machine code; stays loaded until the process ends."""
-
-    def __init__(self, device: CudaDevice, driver: Any, module: Any) -> None:
-        """Take over a loaded module."""
-        self._device, self._driver, self._module = device, driver, module
-        self._functions: dict[str, Any] = {}
-
-    def launch(self, launch: Launch, stream: int) -> None:
-        """Put one launch on a stream; does not wait.
-
-        Args:
-            launch: Entry point, shape and argument.
-            stream: Handle of the driver; 0 is the legacy default stream.
-
-        Raises:
-            DeviceError: The device refuses it, or an earlier launch failed.
-        """
-        arguments = ctypes.create_string_buffer(launch.arguments, len(launch.arguments))
-        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))  # the driver copies before it returns
-        with self._device.current():
-            self._device.ask(
-                self._driver.cuLaunchKernel, self._function(launch), *launch.grid, *launch.block, 0, stream,
-                ctypes.addressof(pointers), 0, what=f"launch {launch.entry}",
-            )  # fmt: skip
-
-    def _function(self, launch: Launch) -> Any:
-        """An entry point, known to take an argument of the size that C++ packed."""
-        if launch.entry not in self._functions:
-            ask, driver, what = self._device.ask, self._driver, f"find the kernel {launch.entry}"
-            function = ask(driver.cuModuleGetFunction, self._module, launch.entry.encode(), what=what)
-            _, size = ask(driver.cuFuncGetParamInfo, function, 0, what=what)
-            if size != len(launch.arguments):
-                raise DeviceError(
-                    f"the kernel {launch.entry} takes {size} bytes and gets {len(launch.arguments)}: "
-                    "runtime/_kernels and the CUDA sources are of different versions; build them again"
-                )
-            self._functions[launch.entry] = function
-        return self._functions[launch.entry]
+        driver, properties = self.driver, self.driver.CUmemPoolProps()
+        properties.allocType = driver.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+        properties.location.type = driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        properties.location.id = self.ordinal
+        pool = self.call("cuMemPoolCreate", properties, what="make a pool of device memory")
+        # Runs before the context is released: the finalizer that was made last is called first.
+        weakref.finalize(self, driver.cuMemPoolDestroy, pool).atexit = False
+        threshold = driver.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+        most = driver.cuuint64_t(_MOST_BYTES)
+        self.call("cuMemPoolSetAttribute", pool, threshold, most, what="set up a pool of device memory")
+        return pool

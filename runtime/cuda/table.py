@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from runtime._kernels import Intensity, LaunchPlan, LaunchTable
-from runtime.cuda.arrays import DeviceArray
+from runtime.cuda.arrays import DLPACK_CUDA, DLPACK_LEGACY, DeviceArray
 from runtime.cuda.compile import cached_cubin, compiler_version
-from runtime.cuda.driver import CudaDevice, CudaModule
+from runtime.cuda.driver import CudaDevice
+from runtime.cuda.memory import CudaMemory
+from runtime.cuda.module import CudaModule
 from runtime.cuda.sources import kernel_sources
+from runtime.cuda.stream import LEGACY, CudaStream
 from runtime.errors import DeviceError
 
 __all__ = ["CudaTable", "open_table"]
@@ -27,25 +32,49 @@ class CudaTable:
     allocated. `threads` is checked and has no other meaning here. An error of the device may
     come with a later call.
 
-    DLPack arrays come ready for the legacy default stream, which is stream 0. On another stream the
-    caller orders the work and keeps arrays alive until it is done.
+    Work of other streams on arrays of theirs is waited for, as DLPack says. Arrays of other
+    libraries stay with their owner, who keeps them until the stream is done.
 
     Results have the bits of the CPU's, except that a NaN may be another NaN.
+
+    Attributes:
+        name: For example "cuda_sm_90".
+        built: Where the machine code came from, for a report.
+        stream: Where everything runs.
     """
 
-    def __init__(self, device: CudaDevice, module: CudaModule, stream: int = 0, built: str = "") -> None:
+    def __init__(self, module: CudaModule, stream: CudaStream, built: str = "") -> None:
         """Make a table of loaded kernels.
 
         Args:
-            device: Where arrays lie.
-            module: The entry points of cuda.cu for it.
-            stream: Handle of the driver; 0 is the legacy default stream.
-            built: Where the machine code came from, for a report.
+            module: The entry points of cuda.cu.
+            stream: Of the same device.
+            built: Where the machine code came from.
         """
-        self.name = f"cuda_{device.architecture}"
-        self.built = built
-        self._device, self._module, self._stream = device, module, stream
-        self._plans = LaunchTable(device.ordinal)
+        self.name = f"cuda_{stream.device.architecture}"
+        self.built, self.stream = built, stream
+        self._module = module
+        self._plans = LaunchTable(stream.device.ordinal)
+        self._take: Callable[[int], CudaMemory] = partial(CudaMemory, stream)
+        self._held: dict[int, DeviceArray] = {}
+
+    def on(
+        self,
+        stream: CudaStream,
+        take: Callable[[int], CudaMemory] | None = None,
+        held: Sequence[tuple[NDArray[Any], DeviceArray]] = (),
+    ) -> CudaTable:
+        """The same kernels on another stream of the device.
+
+        Args:
+            stream: Where they run.
+            take: Where `empty` gets memory of some bytes; new memory each time when absent.
+            held: Host arrays, kept by the caller, whose values he brings to the array beside them himself.
+        """
+        other = CudaTable(self._module, stream, self.built)
+        other._take = take or other._take
+        other._held = {values.ctypes.data: array for values, array in held}
+        return other
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Device memory, not initialised.
@@ -57,10 +86,31 @@ class CudaTable:
         Raises:
             DeviceError: There is not so much memory.
         """
-        return DeviceArray(self._device, shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        return DeviceArray(self._take(max(size, 1)), shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
+        """As `empty`, filled with 0."""
+        array = self.empty(shape, dtype)
+        self.stream.clear(array.address, array.nbytes)
+        return array
+
+    def placed(self, values: Any) -> Any:
+        """An array where kernels find it: what lies on a device stays, a NumPy array is copied there.
+
+        Raises:
+            DeviceError: The device failed or has not so much memory.
+            ValueError: A NumPy array is not C-contiguous.
+        """
+        if not isinstance(values, np.ndarray):
+            return values
+        held = self._held.get(values.ctypes.data)
+        if held is not None and held.shape == values.shape and held.dtype == values.dtype:
+            return held
+        return self.to_device(values)
 
     def to_device(self, values: NDArray[Any]) -> DeviceArray:
-        """A copy on the device.
+        """A copy on the device; `values` may change afterwards.
 
         Args:
             values: C-contiguous, of a type that `DeviceArray` knows.
@@ -72,7 +122,8 @@ class CudaTable:
         if not values.flags.c_contiguous:
             raise ValueError("only C-contiguous arrays are copied to a device; use numpy.ascontiguousarray")
         array = self.empty(values.shape, values.dtype)
-        self._device.write(array.address, values, self._stream)
+        self.stream.upload(array.address, values)
+        self.stream.synchronize()
         return array
 
     def to_host(self, array: DeviceArray) -> NDArray[Any]:
@@ -82,14 +133,16 @@ class CudaTable:
             DeviceError: The device failed, now or in a launch before.
         """
         values: NDArray[Any] = np.empty(array.shape, array.dtype)
-        self._device.read(array.address, values, self._stream)
+        self.stream.download(values, array.address)
+        self.stream.synchronize()
         return values
 
     def prepare_scratch(
         self, source: Any, result: Any, matrix: NDArray[np.float64], samples: Sequence[int], threads: int
     ) -> int:
         """Bytes of scratch that `prepare` needs."""
-        return self._plans.prepare_scratch(source, result, matrix, samples, threads)
+        show = self._shown
+        return self._plans.prepare_scratch(show(source), show(result), matrix, samples, threads)
 
     def prepare(
         self,
@@ -102,7 +155,11 @@ class CudaTable:
         threads: int,
     ) -> None:
         """See `_kernels.KernelTable.prepare`."""
-        self._run(self._plans.prepare(source, result, matrix, samples, intensity, scratch, threads))
+        show = self._shown
+        plan = self._plans.prepare(
+            show(source), show(result), matrix, samples, intensity, show(scratch), threads
+        )
+        self._run(plan)
 
     def histogram_scratch(self, threads: int) -> int:
         """Bytes of scratch that `histogram` needs."""
@@ -110,10 +167,12 @@ class CudaTable:
 
     def histogram(self, source: Any, counts: Any, scratch: Any, threads: int) -> int:
         """See `_kernels.KernelTable.histogram`; waits for the device."""
-        plan = self._plans.histogram(source, counts, scratch, threads)
+        show = self._shown
+        plan = self._plans.histogram(show(source), show(counts), show(scratch), threads)
         self._run(plan)
         not_finite: NDArray[np.uint64] = np.empty(1, np.uint64)
-        self._device.read(plan.not_finite_at, not_finite, self._stream)
+        self.stream.download(not_finite, plan.not_finite_at)
+        self.stream.synchronize()
         return int(not_finite[0])
 
     def blend_add(
@@ -126,19 +185,24 @@ class CudaTable:
         threads: int,
     ) -> None:
         """See `_kernels.KernelTable.blend_add`."""
-        self._run(self._plans.blend_add(tile, weight, sum, weight_sum, origin, threads))
+        show = self._shown
+        plan = self._plans.blend_add(show(tile), show(weight), show(sum), show(weight_sum), origin, threads)
+        self._run(plan)
 
     def blend_normalise(self, sum: Any, weight_sum: Any, threads: int) -> None:  # noqa: A002
         """See `_kernels.KernelTable.blend_normalise`."""
-        self._run(self._plans.blend_normalise(sum, weight_sum, threads))
+        show = self._shown
+        self._run(self._plans.blend_normalise(show(sum), show(weight_sum), threads))
 
     def argmax(self, scores: Any, result: Any, values: Any, threads: int) -> None:
         """See `_kernels.KernelTable.argmax`; `values` lies on the device too."""
-        self._run(self._plans.argmax(scores, result, values, threads))
+        show = self._shown
+        self._run(self._plans.argmax(show(scores), show(result), show(values), threads))
 
     def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64]) -> int:
         """Bytes of scratch that `label` needs."""
-        return self._plans.label_scratch(scores, result, matrix)
+        show = self._shown
+        return self._plans.label_scratch(show(scores), show(result), matrix)
 
     def label(
         self,
@@ -151,20 +215,40 @@ class CudaTable:
         threads: int,
     ) -> None:
         """See `_kernels.KernelTable.label`; `values` lies on the device too."""
-        self._run(self._plans.label(scores, result, matrix, values, outside, scratch, threads))
+        show = self._shown
+        plan = self._plans.label(
+            show(scores), show(result), matrix, show(values), outside, show(scratch), threads
+        )
+        self._run(plan)
+
+    def _shown(self, array: Any) -> Any:
+        """An array as C++ takes it, ready for the stream; C++ refuses one of the host itself.
+
+        A plan keeps no array: whoever calls holds it until the launches are on the stream.
+        """
+        if not _on_device(array):
+            return array
+        return array.__dlpack__(stream=self.stream.handle or DLPACK_LEGACY)
 
     def _run(self, plan: LaunchPlan) -> None:
         """Put every launch of a plan on the stream."""
         for launch in plan.launches:
-            self._module.launch(launch, self._stream)
+            self._module.launch(launch, self.stream)
 
 
-def open_table(ordinal: int = 0, stream: int = 0) -> CudaTable:
+def _on_device(array: Any) -> bool:
+    """Whether an array says that a CUDA device reaches it."""
+    where = getattr(array, "__dlpack_device__", None)
+    return where is not None and where()[0] == DLPACK_CUDA
+
+
+def open_table(ordinal: int = 0) -> CudaTable:
     """The kernels of a CUDA device, compiled for it at the first use and then kept on disk.
+
+    They run on the legacy default stream, for which every DLPack array comes ready; see `CudaTable.on`.
 
     Args:
         ordinal: Number of the device among the visible ones.
-        stream: Handle of the driver; 0 is the legacy default stream.
 
     Raises:
         DeviceError: There is no package, driver or device, or the kernels cannot be compiled for it.
@@ -177,4 +261,4 @@ def open_table(ordinal: int = 0, stream: int = 0) -> CudaTable:
             f'or pip install "cuda-bindings=={known}.*" and the NVRTC of CUDA {known}'
         )
     code, built = cached_cubin(device.architecture, device.driver_version, kernel_sources())
-    return CudaTable(device, device.load(code), stream, built)
+    return CudaTable(CudaModule(device, code), CudaStream(device, LEGACY), built)

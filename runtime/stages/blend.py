@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,8 @@ class Blend:
     """Running weighted sums of tile scores.
 
     Attributes:
-        sum: Weighted scores, (C, D, H, W) float32.
-        weight_sum: Summed weights, (D, H, W) float32.
+        sum: Weighted scores, (C, D, H, W) float32, where the kernels run.
+        weight_sum: Summed weights, (D, H, W) float32, there too.
     """
 
     def __init__(
@@ -86,17 +87,17 @@ class Blend:
             weight: Trust in each tile voxel, (d, h, w); see `gaussian_weight`.
             kernels: Where to run.
         """
-        self.sum = np.zeros((classes, *shape), np.float32)
-        self.weight_sum = np.zeros(shape, np.float32)
-        self._weight = weight
+        self.sum = kernels.zeros((classes, *shape), np.float32)
+        self.weight_sum = kernels.zeros(shape, np.float32)
+        self._weight = kernels.placed(weight)
         self._kernels = kernels
         self._done = False
 
-    def add(self, tile: NDArray[np.float32], origin: tuple[int, int, int]) -> None:
+    def add(self, tile: Any, origin: tuple[int, int, int]) -> None:
         """Add the scores of one tile.
 
         Args:
-            tile: (C, d, h, w), C-contiguous float32.
+            tile: (C, d, h, w), C-contiguous float32; of the host, or where the kernels run.
             origin: Grid voxel of the tile's first voxel.
 
         Raises:
@@ -105,11 +106,10 @@ class Blend:
         """
         if self._done:
             raise UsageError("this blend is finished; start a new one to add tiles")
-        self._kernels.table.blend_add(
-            tile, self._weight, self.sum, self.weight_sum, origin, self._kernels.threads
-        )
+        kernels, tile = self._kernels, self._kernels.placed(tile)
+        kernels.table.blend_add(tile, self._weight, self.sum, self.weight_sum, origin, kernels.threads)
 
-    def result(self) -> NDArray[np.float32]:
+    def result(self) -> Any:
         """Weighted mean scores, (C, D, H, W); 0 where no tile was added. Not a copy: it is `sum`."""
         if not self._done:
             self._kernels.table.blend_normalise(self.sum, self.weight_sum, self._kernels.threads)

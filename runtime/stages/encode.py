@@ -44,7 +44,7 @@ def tile_shape(shape: tuple[int, int, int], manifest: Manifest) -> tuple[int, in
 
 
 def encode(
-    image: NDArray[np.float32],
+    image: Any,
     engine: Engine,
     manifest: Manifest,
     kernels: Kernels,
@@ -56,7 +56,8 @@ def encode(
     overlapping tiles (see `tile_shape`), whose features are blended with Gaussian weights.
 
     Args:
-        image: (channels, I, J, K), sides divisible by the network's multiple.
+        image: (channels, I, J, K), sides divisible by the network's multiple; of the host, or where
+            `kernels` run. An engine takes and gives arrays of the host.
         engine: The loaded encoder.
         manifest: Names, tile size and overlap.
         kernels: Where to blend.
@@ -69,6 +70,7 @@ def encode(
         BundleError: The network answers with something else than its manifest says.
         DeviceError: The device failed.
     """
+    image = kernels.to_host(image)
     source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
     shape = image.shape[1], image.shape[2], image.shape[3]
     i, j, k = tile_shape(shape, manifest)
@@ -95,4 +97,4 @@ def encode(
     for done, (a, b, c) in enumerate(origins, start=1):
         blend.add(run(image[:, a : a + i, b : b + j, c : c + k]), (a, b, c))
         advance(done / len(origins))
-    return blend.result()
+    return kernels.to_host(blend.result())

@@ -77,9 +77,10 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     if max(coarse.shape) * _COARSE_MM > _LARGEST_SCAN_MM or math.prod(coarse.shape) > _MOST_COARSE_VOXELS:
         spans = " x ".join(f"{n * _COARSE_MM:.0f}" for n in coarse.shape)
         raise ImageError(f"the scan spans {spans} mm, which is not credible; check its voxel size")
-    image = np.empty(coarse.shape, np.float32)
+    image = kernels.empty(coarse.shape, np.float32)
     threshold = _CT_FOREGROUND_HU if is_ct else statistics(reference, kernels).otsu()
     prepare(reference, coarse, image, Normalisation(0.0, 1.0, outside=-1e9), kernels)
+    image = kernels.to_host(image)
     foreground = image > threshold
     if is_ct:
         foreground = _without_sheets(foreground)

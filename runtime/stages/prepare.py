@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtime._kernels import Intensity
 from runtime.errors import UsageError
-from runtime.kernels import Kernels, scratch
+from runtime.kernels import Kernels
 from runtime.volume import Affine, Grid, Volume
 
 __all__ = ["Normalisation", "prepare"]
@@ -51,7 +51,7 @@ class Normalisation:
 def prepare(
     volume: Volume,
     grid: Grid,
-    into: NDArray[Any],
+    into: Any,
     normalisation: Normalisation,
     kernels: Kernels,
     world: Affine | None = None,
@@ -68,7 +68,7 @@ def prepare(
     Args:
         volume: The scan.
         grid: Where the channel lies.
-        into: (I, J, K) of `grid`, C-contiguous float32 or float16; overwritten.
+        into: (I, J, K) of `grid`, C-contiguous float32 or float16, where `kernels` run; overwritten.
         normalisation: What to do with the rescaled values.
         kernels: Where to run.
         world: RAS+ of `grid` to RAS+ of `volume`, (4, 4) rigid; identity when absent.
@@ -90,9 +90,9 @@ def prepare(
         clamp_high=normalisation.clamp_high,
         outside=normalisation.outside,
     )
-    source, table, threads = volume.voxels, kernels.table, kernels.threads
+    source, table, threads = kernels.placed(volume.voxels), kernels.table, kernels.threads
     samples = _samples(matrix)
-    work = scratch(table.prepare_scratch(source, into, matrix, samples, threads))
+    work = kernels.scratch(table.prepare_scratch(source, into, matrix, samples, threads))
     table.prepare(source, into, matrix, samples, intensity, work, threads)
 
 

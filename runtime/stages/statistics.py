@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
-from runtime.kernels import Kernels, scratch
+from runtime.kernels import Kernels
 from runtime.volume import Volume
 
 __all__ = ["Statistics", "statistics"]
@@ -116,11 +116,12 @@ def statistics(volume: Volume, kernels: Kernels) -> Statistics:
         volume: The scan; its slope may be negative.
         kernels: Where to run.
     """
-    counts = np.empty(_BINS, np.uint64)
+    counted = kernels.empty((_BINS,), np.uint64)
     table, threads = kernels.table, kernels.threads
-    work = scratch(table.histogram_scratch(threads))
-    not_finite = table.histogram(volume.voxels, counts, work, threads)
+    work = kernels.scratch(table.histogram_scratch(threads))
+    not_finite = table.histogram(kernels.placed(volume.voxels), counted, work, threads)
 
+    counts = kernels.to_host(counted)
     bins = np.flatnonzero(counts)
     kind = volume.voxels.dtype.name
     if kind in _LOWEST:
