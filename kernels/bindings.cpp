@@ -31,6 +31,7 @@ using zeus::size_of;
 namespace {
 
 constexpr int kMostSamples = 16;
+constexpr const char* kScoreTypes = "scores must be float32, float16 or bfloat16";
 
 // Where the arrays of a table lie.
 template <class Table>
@@ -83,6 +84,7 @@ zeus::Stored stored_type(nb::dlpack::dtype type) {
 zeus::Real real_type(nb::dlpack::dtype type, const char* message) {
   if (is_type(type, nb::dlpack::dtype_code::Float, 32)) return zeus::Real::float32;
   if (is_type(type, nb::dlpack::dtype_code::Float, 16)) return zeus::Real::float16;
+  if (is_type(type, nb::dlpack::dtype_code::Bfloat, 16)) return zeus::Real::bfloat16;
   throw nb::type_error(message);
 }
 
@@ -141,7 +143,7 @@ auto prepare(const Table& table, const AnyIn<Table, 3>& source, const AnyOut<Tab
   call.source = source.data();
   call.source_type = stored_type(source.dtype());
   call.result = result.data();
-  call.result_type = real_type(result.dtype(), "result must be float32 or float16");
+  call.result_type = real_type(result.dtype(), "result must be float32, float16 or bfloat16");
   call.intensity = intensity;
   call.scratch = scratch.data();
   check_scratch(scratch, table.prepare_scratch(call, threads));
@@ -206,7 +208,7 @@ auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table
   check_threads(threads);
   check_device(table, scores, result, values);
   const int classes = class_count(scores.shape(0));
-  const zeus::Real type = real_type(scores.dtype(), "scores must be float32 or float16");
+  const zeus::Real type = real_type(scores.dtype(), kScoreTypes);
   const Size3 size = size_of(scores, "scores");
   if (values.shape(0) != std::size_t(classes))
     throw std::invalid_argument("values must have one entry per class");
@@ -221,7 +223,7 @@ zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const Array<Table, std::u
                         const Matrix& matrix) {
   zeus::Label call{};
   call.scores = scores.data();
-  call.type = real_type(scores.dtype(), "scores must be float32 or float16");
+  call.type = real_type(scores.dtype(), kScoreTypes);
   call.classes = class_count(scores.shape(0));
   call.score_size = size_of(scores, "scores");
   call.result = result.data();
@@ -294,15 +296,26 @@ nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::
     const char* name;
     Code code;
     std::uint8_t bits;
-  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},    {"int16", Code::Int, 16},
-               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},    {"uint64", Code::UInt, 64},
-               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}};
+  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},     {"int16", Code::Int, 16},
+               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},     {"uint64", Code::UInt, 64},
+               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}, {"bfloat16", Code::Bfloat, 16}};
   for (const auto& known : types)
     if (type == known.name)
       return nb::ndarray<nb::device::cuda>(reinterpret_cast<void*>(pointer), shape.size(), shape.data(),
                                            owner, nullptr, {std::uint8_t(known.code), known.bits, 1},
                                            nb::device::cuda::value, device);
   throw std::invalid_argument("no kernel reads arrays of " + type);
+}
+
+// The same memory under another type; keeps `bits` alive.
+nb::ndarray<> bfloat16_capsule(nb::handle bits) {
+  const auto array = nb::cast<nb::ndarray<std::uint16_t, nb::c_contig>>(bits, false);
+  std::size_t shape[16];
+  if (array.ndim() > 16) throw std::invalid_argument("bits has more than 16 axes");
+  for (std::size_t n = 0; n < array.ndim(); ++n) shape[n] = array.shape(n);
+  return nb::ndarray<>(array.data(), array.ndim(), shape, bits, nullptr,
+                       {std::uint8_t(nb::dlpack::dtype_code::Bfloat), 16, 1}, array.device_type(),
+                       array.device_id());
 }
 
 void def_launches(nb::module_& m) {
@@ -341,6 +354,9 @@ NB_MODULE(_kernels, m) {
   m.def("table_names", &zeus::table_names, "Names that table() accepts on this machine, the fastest first.");
   m.def("table", &zeus::table, "name"_a, nb::rv_policy::reference,
         "Kernels called `name`, `cpu` being the fastest here; ValueError if there are none.");
+
+  m.def("bfloat16_capsule", &bfloat16_capsule, "bits"_a,
+        "A DLPack capsule of bfloat16 over a C-contiguous uint16 array; it keeps `bits` alive.");
 
   nb::class_<zeus::Intensity>(m, "Intensity", "clamp((slope * stored + intercept - shift) * gain).")
       .def(

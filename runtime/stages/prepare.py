@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtime._kernels import Intensity
 from runtime.errors import UsageError
-from runtime.kernels import Kernels, scratch
+from runtime.kernels import Bfloat16Array, Kernels, scratch
 from runtime.volume import Affine, Grid, Volume
 
 __all__ = ["Normalisation", "prepare"]
@@ -51,7 +51,7 @@ class Normalisation:
 def prepare(
     volume: Volume,
     grid: Grid,
-    into: NDArray[Any],
+    into: NDArray[Any] | Bfloat16Array,
     normalisation: Normalisation,
     kernels: Kernels,
     world: Affine | None = None,
@@ -68,14 +68,15 @@ def prepare(
     Args:
         volume: The scan.
         grid: Where the channel lies.
-        into: (I, J, K) of `grid`, C-contiguous float32 or float16; overwritten.
+        into: (I, J, K) of `grid`, C-contiguous float32, float16 or bfloat16 (to nearest, ties to even);
+            overwritten.
         normalisation: What to do with the rescaled values.
         kernels: Where to run.
         world: RAS+ of `grid` to RAS+ of `volume`, (4, 4) rigid; identity when absent.
 
     Raises:
         UsageError: `into` has another shape than `grid`.
-        TypeError: `into` is not writable, C-contiguous float32 or float16.
+        TypeError: `into` is not writable, C-contiguous and of one of these types.
     """
     if into.shape != grid.shape:
         raise UsageError(f"into has shape {into.shape}, the grid {grid.shape}; allocate it from the grid")
@@ -91,9 +92,10 @@ def prepare(
         outside=normalisation.outside,
     )
     source, table, threads = volume.voxels, kernels.table, kernels.threads
+    result: Any = into  # the kernels' stub knows NumPy's arrays only
     samples = _samples(matrix)
-    work = scratch(table.prepare_scratch(source, into, matrix, samples, threads))
-    table.prepare(source, into, matrix, samples, intensity, work, threads)
+    work = scratch(table.prepare_scratch(source, result, matrix, samples, threads))
+    table.prepare(source, result, matrix, samples, intensity, work, threads)
 
 
 def _samples(matrix: NDArray[np.float64]) -> tuple[int, int, int]:
