@@ -54,12 +54,14 @@ using Triple = std::array<std::int64_t, 3>;
 
 // The folded form of clamp((slope * stored + intercept - shift) * gain, low, high).
 zeus::Intensity intensity(double slope, double intercept, double shift, double gain, double clamp_low,
-                          double clamp_high, double outside) {
+                          double clamp_high, double outside, double empty) {
   for (double given : {slope, intercept, shift, gain})
     if (!std::isfinite(given)) throw std::invalid_argument("slope, intercept, shift and gain must be finite");
+  if (!std::isfinite(float(empty))) throw std::invalid_argument("empty must be finite in float32");
   if (!(clamp_low <= clamp_high)) throw std::invalid_argument("clamp_low must not be above clamp_high");
-  return {float(slope * gain), float((intercept - shift) * gain), float(clamp_low), float(clamp_high),
-          float(outside)};
+  return {float(slope * gain), float((intercept - shift) * gain),
+          float(clamp_low),    float(clamp_high),
+          float(outside),      float(empty)};
 }
 
 bool same(const Size3& a, const Size3& b) {
@@ -358,16 +360,17 @@ NB_MODULE(_kernels, m) {
   m.def("bfloat16_capsule", &bfloat16_capsule, "bits"_a,
         "A DLPack capsule of bfloat16 over a C-contiguous uint16 array; it keeps `bits` alive.");
 
-  nb::class_<zeus::Intensity>(m, "Intensity", "clamp((slope * stored + intercept - shift) * gain).")
+  nb::class_<zeus::Intensity>(
+      m, "Intensity", "clamp((slope * stored + intercept - shift) * gain); a stored 0 counts as `empty`.")
       .def(
           "__init__",
           [](zeus::Intensity* self, double slope, double intercept, double shift, double gain,
-             double clamp_low, double clamp_high, double outside) {
-            new (self)
-                zeus::Intensity(intensity(slope, intercept, shift, gain, clamp_low, clamp_high, outside));
+             double clamp_low, double clamp_high, double outside, double empty) {
+            new (self) zeus::Intensity(
+                intensity(slope, intercept, shift, gain, clamp_low, clamp_high, outside, empty));
           },
           nb::kw_only(), "slope"_a, "intercept"_a, "shift"_a, "gain"_a, "clamp_low"_a, "clamp_high"_a,
-          "outside"_a);
+          "outside"_a, "empty"_a = 0.0);
 
   nb::class_<KernelTable> table(m, "KernelTable", "Every kernel, built for one target.");
   table.def_ro("name", &KernelTable::name);

@@ -2,6 +2,7 @@
 //
 // result(p) = clamp((slope * value(p) + intercept - shift) * gain, low, high), where value(p) is the
 // trilinear mean of stored voxels around p and voxels whose centre lies outside the scan become `outside`.
+// Where intensity.empty is not 0, every voxel stored as 0, NaN or infinity counts as that value instead.
 // With samples > 1 the value is the mean of samples[0] * samples[1] * samples[2] positions spread over the
 // voxel.
 #pragma once
@@ -14,6 +15,7 @@ namespace zeus {
 // The affine part is folded to scale * value + bias, in double, by the caller.
 struct Intensity {
   float scale, bias, low, high, outside;
+  float empty;  // what a stored 0 counts as, in stored units
 };
 
 // The arguments as they come from a caller.
@@ -34,6 +36,19 @@ namespace {
 
 VOXEL_FN float finish(const Intensity& intensity, float value) {
   return clamp(value * intensity.scale + intensity.bias, intensity.low, intensity.high);
+}
+
+// A stored voxel as it counts; without `hollow`, `empty` is known to be 0.
+template <bool hollow, class T>
+VOXEL_FN float counted(T voxel, float empty) {
+  const float value = stored_value(voxel);
+  return hollow && value == 0 ? empty : value;
+}
+
+template <class T>
+VOXEL_FN float counted(T voxel, float empty) {
+  const float value = stored_value(voxel);
+  return (value == 0) & (empty != 0) ? empty : value;  // keeps the sign of a stored -0
 }
 
 // Where sample s of n lies in its voxel, -0.5 to 0.5.

@@ -78,8 +78,10 @@ def as_dtype(bits: Any, dtype: Any) -> Any:
     return Bfloat16Array(bits) if dtype == "bfloat16" else bits
 
 
-def same_prepare(cuda: CudaTable, source: Any, shape: Any, matrix: Any, samples: Any, dtype: Any) -> None:
-    intensity = _kernels.Intensity(**INTENSITY, clamp_low=-1e30, clamp_high=1e30)
+def same_prepare(
+    cuda: CudaTable, source: Any, shape: Any, matrix: Any, samples: Any, dtype: Any, empty: float = 0.0
+) -> None:
+    intensity = _kernels.Intensity(**INTENSITY, clamp_low=-1e30, clamp_high=1e30, empty=empty)
     expected = np.empty(shape, np.uint16 if dtype == "bfloat16" else dtype)
     into = as_dtype(expected, dtype)
     scratch = np.empty(CPU.prepare_scratch(source, into, matrix, samples, 1), np.uint8)
@@ -98,8 +100,10 @@ def test_cuda_prepare_makes_the_bits_of_the_cpu_for_every_type(cuda, stored, dty
     if stored == np.float32:
         source[2, 3, 4:8] = [np.nan, np.inf, -np.inf, 3e38]
     maps = (aligned((2, 0, 1), (1, -1, 1), (1.31, 0.77, 2.03), source.shape), oblique((0.9, 1.2, 0.7)))
+    source[:, 5] = 0
     for matrix, samples in itertools.product(maps, ((1, 1, 1), (3, 1, 2))):
         same_prepare(cuda, source, (11, 10, 37), matrix, samples, dtype)
+        same_prepare(cuda, source, (11, 10, 37), matrix, samples, dtype, empty=55.5)
 
 
 def test_cuda_prepare_makes_the_bits_of_the_cpu_for_every_orientation(cuda):

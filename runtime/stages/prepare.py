@@ -30,6 +30,8 @@ class Normalisation:
         clamp_low: Smallest result.
         clamp_high: Largest result.
         outside: Result where a voxel's centre lies outside the scan.
+        empty: What a voxel stored as 0 counts as, in rescaled units; as `shift` it adds nothing to
+            its neighbours and becomes 0. None: it counts as what it is.
 
     Raises:
         UsageError: A number is NaN, shift or gain is infinite, or the bounds are the wrong way round.
@@ -40,10 +42,11 @@ class Normalisation:
     clamp_low: float = -_LARGEST_FLOAT
     clamp_high: float = _LARGEST_FLOAT
     outside: float = 0.0
+    empty: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.shift) and math.isfinite(self.gain) and math.isfinite(self.outside)):
-            raise UsageError(f"shift, gain and outside must be finite numbers: {self}")
+        if not all(map(math.isfinite, (self.shift, self.gain, self.outside, self.empty or 0.0))):
+            raise UsageError(f"shift, gain, outside and empty must be finite numbers: {self}")
         if not self.clamp_low <= self.clamp_high:
             raise UsageError(f"clamp_low must not be above clamp_high: {self}")
 
@@ -61,7 +64,7 @@ def prepare(
     Trilinear. Where the new voxels are larger than the scan's, each is the mean of up to 4 x 4 x 4
     trilinear samples spread evenly over it, so small structures fade instead of flickering. Up to
     half a voxel beyond the border the edge voxel is repeated; farther out is `normalisation.outside`.
-    Voxels stored as NaN or infinity count as a stored 0. Interpolation is float32 (so is a stored
+    Voxels stored as NaN or infinity count as a stored 0 does. Interpolation is float32 (so is a stored
     int32): the result is within 2e-6 of the float64 one, relative to the largest of |stored * slope|
     and |intercept - shift|, times gain.
 
@@ -82,6 +85,7 @@ def prepare(
         raise UsageError(f"into has shape {into.shape}, the grid {grid.shape}; allocate it from the grid")
     to_source = grid.index_to(volume.grid, world)
     matrix = np.ascontiguousarray(to_source[:3])
+    empty = 0.0 if normalisation.empty is None else (normalisation.empty - volume.intercept) / volume.slope
     intensity = Intensity(
         slope=volume.slope,
         intercept=volume.intercept,
@@ -90,6 +94,7 @@ def prepare(
         clamp_low=normalisation.clamp_low,
         clamp_high=normalisation.clamp_high,
         outside=normalisation.outside,
+        empty=empty,
     )
     source, table, threads = volume.voxels, kernels.table, kernels.threads
     result: Any = into  # the kernels' stub knows NumPy's arrays only
