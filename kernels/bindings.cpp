@@ -1,4 +1,4 @@
-// With bindings_labels.cpp, the only file that knows Python: it checks arrays, then calls a table.
+// With bindings_labels.cpp and bindings_arrays.cpp, what knows Python: it checks arrays, then calls a table.
 #include "bindings.h"
 
 #include <nanobind/nanobind.h>
@@ -30,7 +30,6 @@ using zeus::size_of;
 
 namespace {
 
-constexpr int kMostSamples = 16;
 constexpr const char* kScoreTypes = "scores must be float32, float16 or bfloat16";
 
 // Where the arrays of a table lie.
@@ -119,13 +118,24 @@ zeus::Prepare prepare_sizes(Size3 source, Size3 result, const Matrix& matrix, co
   call.source_size = source;
   call.result_size = result;
   call.matrix = matrix_of(matrix);
+  const int most = zeus::most_samples(call.matrix, result);
   for (int n = 0; n < 3; ++n) {
-    if (samples[n] < 1 || samples[n] > kMostSamples)
-      throw std::invalid_argument("samples must be 1 to " + std::to_string(kMostSamples) +
-                                  " along each axis");
+    if (samples[n] < 1 || samples[n] > most)
+      throw std::invalid_argument("samples must be 1 to " + std::to_string(most) +
+                                  " along each axis for this matrix");
     call.samples[n] = int(samples[n]);
   }
   return call;
+}
+
+int most_samples(const Triple& shape, const Matrix& matrix) {
+  Size3 result;
+  for (int n = 0; n < 3; ++n) {
+    if (shape[n] < 1 || shape[n] > std::numeric_limits<std::int32_t>::max() / 2)
+      throw std::invalid_argument("shape must be 1 to 2^30 - 1 along each axis");
+    result.axis[n] = std::int32_t(shape[n]);
+  }
+  return zeus::most_samples(matrix_of(matrix), result);
 }
 
 template <class Table>
@@ -309,17 +319,6 @@ nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::
   throw std::invalid_argument("no kernel reads arrays of " + type);
 }
 
-// The same memory under another type; keeps `bits` alive.
-nb::ndarray<> bfloat16_capsule(nb::handle bits) {
-  const auto array = nb::cast<nb::ndarray<std::uint16_t, nb::c_contig>>(bits, false);
-  std::size_t shape[16];
-  if (array.ndim() > 16) throw std::invalid_argument("bits has more than 16 axes");
-  for (std::size_t n = 0; n < array.ndim(); ++n) shape[n] = array.shape(n);
-  return nb::ndarray<>(array.data(), array.ndim(), shape, bits, nullptr,
-                       {std::uint8_t(nb::dlpack::dtype_code::Bfloat), 16, 1}, array.device_type(),
-                       array.device_id());
-}
-
 void def_launches(nb::module_& m) {
   using zeus::Launch;
   using zeus::LaunchPlan;
@@ -357,9 +356,8 @@ NB_MODULE(_kernels, m) {
   m.def("table", &zeus::table, "name"_a, nb::rv_policy::reference,
         "Kernels called `name`, `cpu` being the fastest here; ValueError if there are none.");
 
-  m.def("bfloat16_capsule", &bfloat16_capsule, "bits"_a,
-        "A DLPack capsule of bfloat16 over a C-contiguous uint16 array; it keeps `bits` alive.");
-
+  m.def("most_samples", &most_samples, "shape"_a, "matrix"_a.noconvert(),
+        "Most samples along each axis that prepare() takes for a result of `shape`.");
   nb::class_<zeus::Intensity>(
       m, "Intensity", "clamp((slope * stored + intercept - shift) * gain); a stored 0 counts as `empty`.")
       .def(
@@ -376,5 +374,6 @@ NB_MODULE(_kernels, m) {
   table.def_ro("name", &KernelTable::name);
   def_calls(table);
   def_label_calls(table);
+  zeus::def_array_calls(m);
   def_launches(m);
 }

@@ -4,7 +4,7 @@
 // trilinear mean of stored voxels around p and voxels whose centre lies outside the scan become `outside`.
 // Where intensity.empty is not 0, every voxel stored as 0, NaN or infinity counts as that value instead.
 // With samples > 1 the value is the mean of samples[0] * samples[1] * samples[2] positions spread over the
-// voxel.
+// voxel; while they lie at most one source voxel apart, no source voxel is missed.
 #pragma once
 
 #include "core/map.h"
@@ -33,6 +33,13 @@ struct Prepare {
 };
 
 namespace {
+
+// Along each axis. Aligned samples cost a weight each, once; oblique ones are all taken, in every voxel.
+constexpr int kMostAlignedSamples = 256, kMostObliqueSamples = 16;
+
+VOXEL_FN int most_samples(const Matrix34& matrix, const Size3& result) {
+  return axis_map(matrix, result).aligned ? kMostAlignedSamples : kMostObliqueSamples;
+}
 
 VOXEL_FN float finish(const Intensity& intensity, float value) {
   return clamp(value * intensity.scale + intensity.bias, intensity.low, intensity.high);

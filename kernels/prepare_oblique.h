@@ -59,6 +59,12 @@ struct PrepareOblique {
   VOXEL_FN int blocks(int axis) const { return (result_size.axis[axis] + kRows - 1) / kRows; }
 
   VOXEL_FN void run(int i, int j, int k, int count, float* __restrict values) const {
+    bool meets = false;
+    for (int n = 0; n < count; ++n) meets |= is_inside(matrix, source_size, i, j, k + n);
+    if (!meets) {  // many samples are only taken where there is something to see
+      for (int n = 0; n < count; ++n) values[n] = intensity.outside;
+      return;
+    }
     Run at;
     const float share = 1.0f / float(samples[0] * samples[1] * samples[2]);
     for (int n = 0; n < count; ++n) values[n] = 0;

@@ -112,6 +112,13 @@ def test_cuda_prepare_makes_the_bits_of_the_cpu_for_every_orientation(cuda):
         same_prepare(cuda, source, (7, 13, 35), matrix, (2, 1, 1), np.float32)
 
 
+def test_cuda_prepare_makes_the_bits_of_the_cpu_for_many_samples(cuda):
+    source = noise((60, 9, 40), np.int16)
+    for matrix in every_map((19.4, 0.9, 6.5), source.shape):
+        samples = (12, 1, 7) if np.count_nonzero(matrix[:, :3]) > 3 else (20, 1, 7)
+        same_prepare(cuda, source, (3, 5, 6), matrix, samples, np.float32)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 70, 1), (70, 1, 33), (3, 2, 65)])
 @pytest.mark.parametrize("source", [(1, 1, 1), (1, 6, 1), (2, 2, 2)])
 def test_cuda_prepare_makes_the_bits_of_the_cpu_for_thin_shapes(cuda, source, shape):

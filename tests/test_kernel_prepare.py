@@ -241,7 +241,8 @@ def test_prepare_refuses_wrong_arrays():
     wrong_values = [
         {"source": source[:0]},
         {"scratch": scratch[:100]},
-        *({"samples": wrong} for wrong in ((0, 1, 1), (1, 1, 17))),
+        *({"samples": wrong} for wrong in ((0, 1, 1), (1, 1, 257))),
+        {"samples": (1, 17, 1), "matrix": tilted()},
         *({"threads": wrong} for wrong in (0, 257)),
         *({"matrix": np.full((3, 4), wrong)} for wrong in (np.nan, np.inf, 1e10)),
     ]
