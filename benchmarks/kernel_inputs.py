@@ -20,6 +20,7 @@ __all__ = ["IDENTITY", "axial_affine", "ct_volume", "dicom_series", "mr_channels
 IDENTITY = ModelIdentity("benchmark", "1", "0" * 64, __version__)
 _AIR_HU, _WATER_HU, _BONE_HU, _NOISE_HU = -950.0, 40.0, 900.0, 12.0
 _LOW_HU, _HIGH_HU = -1024, 3071  # twelve bits
+_BLANKED = 1.2 / 0.8**2  # squared radius, the image's faces being at 1 / 0.8^2
 _UID_ROOT = "1.2.826.0.1.3680043.8.498.77"
 
 _SURE = 8.0  # score of a class well inside its region; minus that well outside
@@ -59,8 +60,17 @@ def ct_volume(shape: Triple, spacing_mm: tuple[float, float, float]) -> Volume:
     return Volume(voxels, axial_affine(shape, spacing_mm))
 
 
-def mr_channels(channels: int, shape: Triple) -> NDArray[np.int16]:
-    """Magnitude images of an ellipsoid with noise everywhere, so that no border is 0; (C, I, J, K)."""
+def mr_channels(channels: int, shape: Triple, blanked: bool = False) -> NDArray[np.int16]:
+    """Magnitude images of an ellipsoid with noise everywhere; no voxel is 0, unless the air is blanked.
+
+    Args:
+        channels: C.
+        shape: (I, J, K).
+        blanked: Whether voxels far outside the ellipsoid are 0; some stay at every face of the image.
+
+    Returns:
+        (C, I, J, K).
+    """
     random = np.random.default_rng(2)
     radius = sum((axis / 0.8) ** 2 for axis in _axes(shape))
     head = np.asarray(np.clip(2 - 2 * np.asarray(radius), 0, 1), np.float32)
@@ -68,6 +78,8 @@ def mr_channels(channels: int, shape: Triple) -> NDArray[np.int16]:
     for channel in range(channels):
         noise = random.standard_normal(shape, np.float32)
         made[channel] = 1 + np.abs((300 + 150 * channel) * head + 20 * noise)
+    if blanked:
+        made[:, np.broadcast_to(np.asarray(radius) > _BLANKED, shape)] = 0
     return made
 
 

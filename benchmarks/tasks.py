@@ -19,6 +19,7 @@ __all__ = [
     "LabelTask",
     "NormaliseTask",
     "PackTask",
+    "PercentileTask",
     "ResampleTask",
     "StatisticsTask",
     "Triple",
@@ -52,11 +53,30 @@ class NormaliseTask:
     """Every channel minus its mean, divided by its standard deviation, on its own voxels.
 
     Attributes:
-        channels: (C, I, J, K) int16, no voxel 0 at the border.
+        channels: (C, I, J, K) int16, some voxel not 0 at every face.
+        threads: CPU threads to use.
+        masked: Whether voxels of 0 take no part and stay 0; without, there are none.
+    """
+
+    channels: NDArray[np.int16]
+    threads: int
+    masked: bool
+
+
+@dataclass(frozen=True)
+class PercentileTask:
+    """Two percentiles of every channel become 0 and 1, and what lies beyond is clipped.
+
+    Attributes:
+        channels: (C, I, J, K) int16.
+        low: Becomes 0, 0…100.
+        high: Becomes 1, 0…100.
         threads: CPU threads to use.
     """
 
     channels: NDArray[np.int16]
+    low: float
+    high: float
     threads: int
 
 

@@ -1,4 +1,4 @@
-// With bindings_labels.cpp, the only file that knows Python: it checks arrays, then calls a table.
+// With bindings_labels.cpp and bindings_arrays.cpp, what knows Python: it checks arrays, then calls a table.
 #include "bindings.h"
 
 #include <nanobind/nanobind.h>
@@ -30,7 +30,7 @@ using zeus::size_of;
 
 namespace {
 
-constexpr int kMostSamples = 16;
+constexpr const char* kScoreTypes = "scores must be float32, float16 or bfloat16";
 
 // Where the arrays of a table lie.
 template <class Table>
@@ -53,12 +53,14 @@ using Triple = std::array<std::int64_t, 3>;
 
 // The folded form of clamp((slope * stored + intercept - shift) * gain, low, high).
 zeus::Intensity intensity(double slope, double intercept, double shift, double gain, double clamp_low,
-                          double clamp_high, double outside) {
+                          double clamp_high, double outside, double empty) {
   for (double given : {slope, intercept, shift, gain})
     if (!std::isfinite(given)) throw std::invalid_argument("slope, intercept, shift and gain must be finite");
+  if (!std::isfinite(float(empty))) throw std::invalid_argument("empty must be finite in float32");
   if (!(clamp_low <= clamp_high)) throw std::invalid_argument("clamp_low must not be above clamp_high");
-  return {float(slope * gain), float((intercept - shift) * gain), float(clamp_low), float(clamp_high),
-          float(outside)};
+  return {float(slope * gain), float((intercept - shift) * gain),
+          float(clamp_low),    float(clamp_high),
+          float(outside),      float(empty)};
 }
 
 bool same(const Size3& a, const Size3& b) {
@@ -83,6 +85,7 @@ zeus::Stored stored_type(nb::dlpack::dtype type) {
 zeus::Real real_type(nb::dlpack::dtype type, const char* message) {
   if (is_type(type, nb::dlpack::dtype_code::Float, 32)) return zeus::Real::float32;
   if (is_type(type, nb::dlpack::dtype_code::Float, 16)) return zeus::Real::float16;
+  if (is_type(type, nb::dlpack::dtype_code::Bfloat, 16)) return zeus::Real::bfloat16;
   throw nb::type_error(message);
 }
 
@@ -115,13 +118,24 @@ zeus::Prepare prepare_sizes(Size3 source, Size3 result, const Matrix& matrix, co
   call.source_size = source;
   call.result_size = result;
   call.matrix = matrix_of(matrix);
+  const int most = zeus::most_samples(call.matrix, result);
   for (int n = 0; n < 3; ++n) {
-    if (samples[n] < 1 || samples[n] > kMostSamples)
-      throw std::invalid_argument("samples must be 1 to " + std::to_string(kMostSamples) +
-                                  " along each axis");
+    if (samples[n] < 1 || samples[n] > most)
+      throw std::invalid_argument("samples must be 1 to " + std::to_string(most) +
+                                  " along each axis for this matrix");
     call.samples[n] = int(samples[n]);
   }
   return call;
+}
+
+int most_samples(const Triple& shape, const Matrix& matrix) {
+  Size3 result;
+  for (int n = 0; n < 3; ++n) {
+    if (shape[n] < 1 || shape[n] > std::numeric_limits<std::int32_t>::max() / 2)
+      throw std::invalid_argument("shape must be 1 to 2^30 - 1 along each axis");
+    result.axis[n] = std::int32_t(shape[n]);
+  }
+  return zeus::most_samples(matrix_of(matrix), result);
 }
 
 template <class Table>
@@ -141,7 +155,7 @@ auto prepare(const Table& table, const AnyIn<Table, 3>& source, const AnyOut<Tab
   call.source = source.data();
   call.source_type = stored_type(source.dtype());
   call.result = result.data();
-  call.result_type = real_type(result.dtype(), "result must be float32 or float16");
+  call.result_type = real_type(result.dtype(), "result must be float32, float16 or bfloat16");
   call.intensity = intensity;
   call.scratch = scratch.data();
   check_scratch(scratch, table.prepare_scratch(call, threads));
@@ -206,7 +220,7 @@ auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table
   check_threads(threads);
   check_device(table, scores, result, values);
   const int classes = class_count(scores.shape(0));
-  const zeus::Real type = real_type(scores.dtype(), "scores must be float32 or float16");
+  const zeus::Real type = real_type(scores.dtype(), kScoreTypes);
   const Size3 size = size_of(scores, "scores");
   if (values.shape(0) != std::size_t(classes))
     throw std::invalid_argument("values must have one entry per class");
@@ -221,7 +235,7 @@ zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const Array<Table, std::u
                         const Matrix& matrix) {
   zeus::Label call{};
   call.scores = scores.data();
-  call.type = real_type(scores.dtype(), "scores must be float32 or float16");
+  call.type = real_type(scores.dtype(), kScoreTypes);
   call.classes = class_count(scores.shape(0));
   call.score_size = size_of(scores, "scores");
   call.result = result.data();
@@ -294,9 +308,9 @@ nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::
     const char* name;
     Code code;
     std::uint8_t bits;
-  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},    {"int16", Code::Int, 16},
-               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},    {"uint64", Code::UInt, 64},
-               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}};
+  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},     {"int16", Code::Int, 16},
+               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},     {"uint64", Code::UInt, 64},
+               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}, {"bfloat16", Code::Bfloat, 16}};
   for (const auto& known : types)
     if (type == known.name)
       return nb::ndarray<nb::device::cuda>(reinterpret_cast<void*>(pointer), shape.size(), shape.data(),
@@ -342,20 +356,24 @@ NB_MODULE(_kernels, m) {
   m.def("table", &zeus::table, "name"_a, nb::rv_policy::reference,
         "Kernels called `name`, `cpu` being the fastest here; ValueError if there are none.");
 
-  nb::class_<zeus::Intensity>(m, "Intensity", "clamp((slope * stored + intercept - shift) * gain).")
+  m.def("most_samples", &most_samples, "shape"_a, "matrix"_a.noconvert(),
+        "Most samples along each axis that prepare() takes for a result of `shape`.");
+  nb::class_<zeus::Intensity>(
+      m, "Intensity", "clamp((slope * stored + intercept - shift) * gain); a stored 0 counts as `empty`.")
       .def(
           "__init__",
           [](zeus::Intensity* self, double slope, double intercept, double shift, double gain,
-             double clamp_low, double clamp_high, double outside) {
-            new (self)
-                zeus::Intensity(intensity(slope, intercept, shift, gain, clamp_low, clamp_high, outside));
+             double clamp_low, double clamp_high, double outside, double empty) {
+            new (self) zeus::Intensity(
+                intensity(slope, intercept, shift, gain, clamp_low, clamp_high, outside, empty));
           },
           nb::kw_only(), "slope"_a, "intercept"_a, "shift"_a, "gain"_a, "clamp_low"_a, "clamp_high"_a,
-          "outside"_a);
+          "outside"_a, "empty"_a = 0.0);
 
   nb::class_<KernelTable> table(m, "KernelTable", "Every kernel, built for one target.");
   table.def_ro("name", &KernelTable::name);
   def_calls(table);
   def_label_calls(table);
+  zeus::def_array_calls(m);
   def_launches(m);
 }

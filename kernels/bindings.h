@@ -1,4 +1,4 @@
-// What the two files that know Python share: how arguments are checked.
+// What the files that know Python share: how arguments are checked.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -41,5 +41,8 @@ void check_scratch(const Scratch& scratch, std::int64_t needed) {
 
 // Calls on finished label maps (bindings_labels.cpp).
 void def_label_calls(nanobind::class_<KernelTable>& table);
+
+// Arrays of types that NumPy does not have (bindings_arrays.cpp).
+void def_array_calls(nanobind::module_& m);
 
 }  // namespace zeus

@@ -14,6 +14,9 @@ template <class T>
 using Labels = nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 template <class T, int columns>
 using Rows = nb::ndarray<T, nb::shape<-1, columns>, nb::c_contig, nb::device::cpu>;
+using AnyLabels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using PerSlice = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 std::int64_t components_scratch(const KernelTable& table, const Labels<std::uint8_t>& labels,
                                 std::int64_t runs) {
@@ -76,6 +79,46 @@ void pack(const KernelTable& table, const Labels<const std::uint8_t>& labels,
              threads);
 }
 
+RunLengthSource run_length_source(const AnyLabels& labels) {
+  const nb::dlpack::dtype type = labels.dtype();
+  const bool integers = type.code == std::uint8_t(nb::dlpack::dtype_code::UInt) && type.lanes == 1;
+  if (!integers || (type.bits != 8 && type.bits != 16))
+    throw nb::type_error("labels must be uint8 or uint16");
+  const Size3 size = size_of(labels, "labels");
+  if (std::int64_t(size.axis[1]) * size.axis[2] > std::numeric_limits<std::int32_t>::max() / 2)
+    throw std::invalid_argument("a slice of labels has more than 2^30 - 1 pixels");  // offsets have 32 bits
+  return {labels.data(), size, type.bits / 8};
+}
+
+template <class T>
+void check_per_slice(const AnyLabels& labels, const PerSlice<T>& numbers, const char* name) {
+  if (numbers.shape(0) != labels.shape(0))
+    throw std::invalid_argument(std::string(name) + " must have one number per slice of labels");
+}
+
+void run_length_sizes(const KernelTable& table, const AnyLabels& labels, const PerSlice<std::int64_t>& sizes,
+                      int threads) {
+  check_threads(threads);
+  check_per_slice(labels, sizes, "sizes");
+  table.run_length_sizes({run_length_source(labels), sizes.data()}, threads);
+}
+
+void run_length(const KernelTable& table, const AnyLabels& labels, const PerSlice<const std::int64_t>& ends,
+                const Bytes& bytes, const PerSlice<std::int64_t>& needed, int threads) {
+  check_threads(threads);
+  check_per_slice(labels, ends, "ends");
+  check_per_slice(labels, needed, "needed");
+  std::int64_t begin = 0;
+  for (std::size_t n = 0; n < ends.shape(0); begin = ends.data()[n++])
+    if (ends.data()[n] < begin || ends.data()[n] > std::int64_t(bytes.size()))
+      throw std::invalid_argument("ends must ascend within bytes");
+  table.run_length({run_length_source(labels), ends.data(), bytes.data(), needed.data()}, threads);
+  begin = 0;
+  for (std::size_t n = 0; n < ends.shape(0); begin = ends.data()[n++])
+    if (needed.data()[n] != ends.data()[n] - begin)
+      throw std::invalid_argument("ends are not the sums of run_length_sizes() of labels");
+}
+
 }  // namespace
 
 void def_label_calls(nb::class_<KernelTable>& table) {
@@ -95,7 +138,13 @@ void def_label_calls(nb::class_<KernelTable>& table) {
       .def("pack", &pack, "labels"_a.noconvert(), "first_row"_a.noconvert(), "last_row"_a.noconvert(),
            "tables"_a.noconvert(), "frames"_a.noconvert(), "bits"_a.noconvert(), "threads"_a, release_gil,
            "1-bit frames end to end, lowest bit first; `frames` (n, 2) names slice and row of `tables` (m, "
-           "256).");
+           "256).")
+      .def("run_length_sizes", &run_length_sizes, "labels"_a.noconvert(), "sizes"_a.noconvert(), "threads"_a,
+           release_gil, "Bytes (slices,) that each slice takes as a frame of DICOM's RLE Lossless.")
+      .def("run_length", &run_length, "labels"_a.noconvert(), "ends"_a.noconvert(), "bytes"_a.noconvert(),
+           "needed"_a.noconvert(), "threads"_a, release_gil,
+           "Those frames end to end; `ends` (slices,) are the sums of their sizes, `needed` (slices,) "
+           "becomes them.");
 }
 
 }  // namespace zeus

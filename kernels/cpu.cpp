@@ -120,6 +120,8 @@ extern const KernelTable ZEUS_TARGET = {
     label,
     run_as_given<SliceContent>,
     run_as_given<Pack>,
+    run_as_given<RunLengthSizes>,
+    run_as_given<RunLength>,
     components,
     prepare_scratch,
     histogram_scratch,

@@ -107,11 +107,13 @@ struct Counter {
 // With fewer blocks in mind, NVRTC 13.5 spills no register of the oblique kernel on any architecture.
 #define ZEUS_LARGE_ENTRY(name, ...) ZEUS_BOUNDED((zeus::kBlockThreads, 3), name, __VA_ARGS__)
 
-#define ZEUS_PREPARE(from, T)                                                        \
-  ZEUS_ENTRY(prepare_aligned_##from##_float32, zeus::PrepareAligned<T, float>)       \
-  ZEUS_ENTRY(prepare_aligned_##from##_float16, zeus::PrepareAligned<T, zeus::Half>)  \
-  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float32, zeus::PrepareOblique<T, float>) \
-  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float16, zeus::PrepareOblique<T, zeus::Half>)
+#define ZEUS_PREPARE(from, T)                                                             \
+  ZEUS_ENTRY(prepare_aligned_##from##_float32, zeus::PrepareAligned<T, float>)            \
+  ZEUS_ENTRY(prepare_aligned_##from##_float16, zeus::PrepareAligned<T, zeus::Half>)       \
+  ZEUS_ENTRY(prepare_aligned_##from##_bfloat16, zeus::PrepareAligned<T, zeus::Bfloat16>)  \
+  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float32, zeus::PrepareOblique<T, float>)      \
+  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_float16, zeus::PrepareOblique<T, zeus::Half>) \
+  ZEUS_LARGE_ENTRY(prepare_oblique_##from##_bfloat16, zeus::PrepareOblique<T, zeus::Bfloat16>)
 
 #define ZEUS_HISTOGRAM(from, T)                                                   \
   extern "C" __global__ void __launch_bounds__(zeus::kCountThreads)               \
@@ -141,4 +143,5 @@ ZEUS_ENTRY(blend_normalise, zeus::BlendNormalise)
 
 ZEUS_SCORES(float32, float)
 ZEUS_SCORES(float16, zeus::Half)
+ZEUS_SCORES(bfloat16, zeus::Bfloat16)
 ZEUS_ENTRY(shared_winner, zeus::SharedWinner)

@@ -8,6 +8,7 @@
 #include "label.h"
 #include "pack.h"
 #include "prepare.h"
+#include "run_length.h"
 
 namespace zeus {
 
@@ -21,6 +22,8 @@ struct KernelTable {
   void (*label)(const Label&, int threads);
   void (*slice_content)(const SliceContent&, int threads);
   void (*pack)(const Pack&, int threads);
+  void (*run_length_sizes)(const RunLengthSizes&, int threads);
+  void (*run_length)(const RunLength&, int threads);
   // Returns the bytes of scratch it needs; where `scratch_size` is less, nothing else was done.
   std::int64_t (*components)(const Components&, std::int64_t scratch_size, int threads);
 

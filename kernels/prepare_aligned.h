@@ -60,7 +60,7 @@ struct PrepareAligned {
             const float weight = weight_of(a, ta, at_a) * weight_of(b, tb, at_b);
             if (weight == 0) continue;
             const T* row = row_of(a, ta, at_a, b, tb, at_b);
-            const float term = weight * stored_value(row[axes.taps[line].start[at_line] + t]);
+            const float term = weight * counted(row[axes.taps[line].start[at_line] + t], intensity.empty);
             column = first ? term : column + term;
             first = false;
           }
@@ -136,6 +136,7 @@ struct PrepareAligned {
     int pending, begin, end;
     bool first;
     float* mixed;
+    float empty;
 
     VOXEL_FN void add(const T* next, float by) {
       row[pending] = next;
@@ -154,22 +155,31 @@ struct PrepareAligned {
 
     template <int count>
     VOXEL_FN void pass() {
-      if (first)
-        sum<count, true>(row[0], row[1], row[2], row[3], weight[0], weight[1], weight[2], weight[3]);
+      if (empty != 0)
+        pass_of<count, true>();
       else
-        sum<count, false>(row[0], row[1], row[2], row[3], weight[0], weight[1], weight[2], weight[3]);
+        pass_of<count, false>();
     }
 
-    template <int count, bool fresh>
+    template <int count, bool hollow>
+    VOXEL_FN void pass_of() {
+      if (first)
+        sum<count, hollow, true>(row[0], row[1], row[2], row[3], weight[0], weight[1], weight[2], weight[3]);
+      else
+        sum<count, hollow, false>(row[0], row[1], row[2], row[3], weight[0], weight[1], weight[2], weight[3]);
+    }
+
+    template <int count, bool hollow, bool fresh>
     VOXEL_FN void sum(const T* r0, const T* r1, const T* r2, const T* r3, float w0, float w1, float w2,
                       float w3) {
       float* __restrict out = mixed;
+      const float zero = empty;
       for (int x = begin; x < end; ++x) {
-        float value = w0 * stored_value(r0[x]);
+        float value = w0 * counted<hollow>(r0[x], zero);
         if (!fresh) value = out[x] + value;
-        if (count > 1) value += w1 * stored_value(r1[x]);
-        if (count > 2) value += w2 * stored_value(r2[x]);
-        if (count > 3) value += w3 * stored_value(r3[x]);
+        if (count > 1) value += w1 * counted<hollow>(r1[x], zero);
+        if (count > 2) value += w2 * counted<hollow>(r2[x], zero);
+        if (count > 3) value += w3 * counted<hollow>(r3[x], zero);
         out[x] = value;
       }
     }
@@ -185,7 +195,14 @@ struct PrepareAligned {
     if (span.first == span.last) return;
 
     const int ends[2] = {along.start[span.first], along.start[span.last - 1]};
-    Mixer mixer = {{}, {}, 0, smaller(ends[0], ends[1]), larger(ends[0], ends[1]) + along.count, true, mixed};
+    Mixer mixer = {{},
+                   {},
+                   0,
+                   smaller(ends[0], ends[1]),
+                   larger(ends[0], ends[1]) + along.count,
+                   true,
+                   mixed,
+                   intensity.empty};
     for (int ta = 0; ta < axes.taps[lines.a].count; ++ta)
       for (int tb = 0; tb < axes.taps[lines.b].count; ++tb) {
         const float weight = weight_of(lines.a, ta, at_a) * weight_of(lines.b, tb, at_b);

@@ -59,6 +59,12 @@ struct PrepareOblique {
   VOXEL_FN int blocks(int axis) const { return (result_size.axis[axis] + kRows - 1) / kRows; }
 
   VOXEL_FN void run(int i, int j, int k, int count, float* __restrict values) const {
+    bool meets = false;
+    for (int n = 0; n < count; ++n) meets |= is_inside(matrix, source_size, i, j, k + n);
+    if (!meets) {  // many samples are only taken where there is something to see
+      for (int n = 0; n < count; ++n) values[n] = intensity.outside;
+      return;
+    }
     Run at;
     const float share = 1.0f / float(samples[0] * samples[1] * samples[2]);
     for (int n = 0; n < count; ++n) values[n] = 0;
@@ -68,7 +74,10 @@ struct PrepareOblique {
           const double start[3] = {i + sample_offset(a, samples[0]), j + sample_offset(b, samples[1]),
                                    k + sample_offset(c, samples[2])};
           places(matrix, source_size, start, count, at);
-          add_samples(at, count, share, values);
+          if (intensity.empty != 0)
+            add_samples<true>(at, count, share, values);
+          else
+            add_samples<false>(at, count, share, values);
         }
     for (int n = 0; n < count; ++n) {
       const float value = finish(intensity, values[n]);
@@ -77,6 +86,7 @@ struct PrepareOblique {
   }
 
   // First the eight corners of every voxel are collected, then all are mixed: only the first part is scalar.
+  template <bool hollow>
   VOXEL_FN void add_samples(const Run& at, int count, float share, float* __restrict values) const {
     const std::int64_t s0 = stride(source_size, 0), s1 = stride(source_size, 1);
     const std::int64_t z = source_size.axis[0] > 1 ? s0 : 0, y = source_size.axis[1] > 1 ? s1 : 0;
@@ -95,10 +105,14 @@ struct PrepareOblique {
     }
     for (int n = 0; n < count; ++n) {
       const float tx = at.part[2][n], ty = at.part[1][n], tz = at.part[0][n];
-      const float a = mix(stored_value(corner[0][n]), stored_value(corner[1][n]), tx);
-      const float b = mix(stored_value(corner[2][n]), stored_value(corner[3][n]), tx);
-      const float c = mix(stored_value(corner[4][n]), stored_value(corner[5][n]), tx);
-      const float d = mix(stored_value(corner[6][n]), stored_value(corner[7][n]), tx);
+      const float a = mix(counted<hollow>(corner[0][n], intensity.empty),
+                          counted<hollow>(corner[1][n], intensity.empty), tx);
+      const float b = mix(counted<hollow>(corner[2][n], intensity.empty),
+                          counted<hollow>(corner[3][n], intensity.empty), tx);
+      const float c = mix(counted<hollow>(corner[4][n], intensity.empty),
+                          counted<hollow>(corner[5][n], intensity.empty), tx);
+      const float d = mix(counted<hollow>(corner[6][n], intensity.empty),
+                          counted<hollow>(corner[7][n], intensity.empty), tx);
       values[n] += share * mix(mix(a, b, ty), mix(c, d, ty), tz);  // a sum of samples could overflow
     }
   }

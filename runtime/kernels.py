@@ -15,7 +15,7 @@ from runtime.errors import DeviceError, UsageError
 if TYPE_CHECKING:
     from runtime.cuda.table import CudaTable
 
-__all__ = ["MOST_THREADS", "Kernels", "kernel_names", "open_kernels", "scratch"]
+__all__ = ["MOST_THREADS", "Bfloat16Array", "Kernels", "kernel_names", "open_kernels", "scratch"]
 
 MOST_THREADS = 256
 """No call may ask for more threads."""
@@ -108,6 +108,48 @@ class Kernels:
         if isinstance(values, np.ndarray):
             return values
         return self.cuda.to_host(values)
+
+
+@dataclass(frozen=True)
+class Bfloat16Array:
+    """An array of bfloat16, a type that NumPy does not have: kernels take it where they take float16.
+
+    It shares the memory of its bits through DLPack, so `torch.from_dlpack` reads it without a copy.
+    The type belongs to the array: bits that were handed over as uint16 by mistake are refused.
+
+    Attributes:
+        bits: C-contiguous and writable uint16: of NumPy, or anything with DLPack on a CUDA device.
+    """
+
+    bits: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each axis."""
+        return tuple(self.bits.shape)
+
+    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> object:
+        """A capsule that shares the memory and keeps it alive.
+
+        Args:
+            copy: True is refused.
+            options: Other requests of the protocol; the answer is the same with and without.
+
+        Raises:
+            BufferError: A copy was asked for.
+            TypeError: `bits` is not what it has to be.
+        """
+        if copy:
+            raise BufferError("bfloat16 bits are shared, not copied; copy `bits` first")
+        try:
+            return _kernels.bfloat16_capsule(self.bits)
+        except RuntimeError:  # nanobind's word for an array of another kind
+            raise TypeError("bits must be writable, C-contiguous uint16; use numpy.empty") from None
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Kind of device and its number."""
+        kind, number = self.bits.__dlpack_device__()
+        return int(kind), int(number)
 
 
 def kernel_names() -> list[str]:

@@ -78,6 +78,9 @@ class Channel:
         modality: What it shows.
         normalisation: `window`: `low`…`high` (rescaled units, HU for CT) become 0…1.
             `foreground_mean`: the mean above Otsu's threshold becomes `high`; `low` is unused.
+            `z_score`: of the voxels not stored as 0, the mean becomes 0 (`low`) and the mean plus one
+            standard deviation 1 (`high`); voxels stored as 0 become 0.
+            `percentile`: the percentiles `low`…`high` of all voxels become 0…1.
         low: See above.
         high: See above.
         clamp: Smallest and largest value after normalisation.
@@ -85,7 +88,7 @@ class Channel:
     """
 
     modality: Literal["T1", "T1c", "T2", "FLAIR", "CT"]
-    normalisation: Literal["window", "foreground_mean"]
+    normalisation: Literal["window", "foreground_mean", "z_score", "percentile"]
     low: float
     high: float
     clamp: tuple[float, float]
@@ -231,6 +234,12 @@ def _check_channels(channels: tuple[Channel, ...]) -> None:
     for channel in channels:
         _require(channel.clamp[0] < channel.clamp[1], f"$.channels: clamp of {channel.modality} is empty")
         _require(channel.high > channel.low, f"$.channels: range of {channel.modality} is empty")
+        if channel.normalisation == "percentile":
+            credible = channel.low >= 0 and channel.high <= 100
+            _require(credible, f"$.channels: percentiles of {channel.modality} are outside 0…100")
+        if channel.normalisation == "z_score":
+            standard = (channel.low, channel.high) == (0, 1)
+            _require(standard, f"$.channels: z_score of {channel.modality} needs low 0 and high 1")
 
 
 def _check_encoder(manifest: Manifest) -> None:

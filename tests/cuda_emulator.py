@@ -19,7 +19,7 @@ from tests.cuda_emulated_driver import EmulatedDriver
 from tests.source_tree import ROOT
 
 STORED = ("int8", "uint8", "int16", "uint16", "int32", "float32")
-REAL = ("float32", "float16")
+REAL = ("float32", "float16", "bfloat16")
 ENTRIES = (
     *(f"prepare_{kind}_{a}_{b}" for kind, a, b in itertools.product(("aligned", "oblique"), STORED, REAL)),
     *(f"histogram_{kind}" for kind in STORED),

@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates
 
 from runtime import _kernels
 from runtime.errors import UsageError
-from runtime.kernels import kernel_names, open_kernels
+from runtime.kernels import Bfloat16Array, kernel_names, open_kernels
 from runtime.stages.prepare import Normalisation, prepare
 from runtime.volume import Grid, Volume
 
@@ -34,12 +34,13 @@ def random_source(dtype, shape=(7, 9, 11), seed=0):
 
 
 def run(source, shape, matrix, samples=(1, 1, 1), dtype=np.float32, name="cpu", threads=2, **changed):
-    result = np.empty(shape, dtype)
+    result = np.empty(shape, np.uint16 if dtype == "bfloat16" else dtype)
+    into = Bfloat16Array(result) if dtype == "bfloat16" else result
     table = open_kernels(name).table
     matrix = np.ascontiguousarray(matrix, np.float64)[:3]
-    scratch = np.empty(table.prepare_scratch(source, result, matrix, samples, threads), np.uint8)
+    scratch = np.empty(table.prepare_scratch(source, into, matrix, samples, threads), np.uint8)
     intensity = _kernels.Intensity(**{**IDENTITY, **changed})
-    table.prepare(source, result, matrix, samples, intensity, scratch, threads)
+    table.prepare(source, into, matrix, samples, intensity, scratch, threads)
     return result
 
 
@@ -184,7 +185,7 @@ def test_prepare_of_many_samples_averages_a_checkerboard_away():
 
 
 @pytest.mark.parametrize("samples", [(1, 1, 1), (3, 2, 2)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, "bfloat16"])
 @pytest.mark.parametrize("stored", STORED)
 def test_prepare_has_the_same_bits_on_every_target_and_thread_count(samples, dtype, stored):
     source = random_source(stored, (23, 19, 37))
@@ -240,7 +241,8 @@ def test_prepare_refuses_wrong_arrays():
     wrong_values = [
         {"source": source[:0]},
         {"scratch": scratch[:100]},
-        *({"samples": wrong} for wrong in ((0, 1, 1), (1, 1, 17))),
+        *({"samples": wrong} for wrong in ((0, 1, 1), (1, 1, 257))),
+        {"samples": (1, 17, 1), "matrix": tilted()},
         *({"threads": wrong} for wrong in (0, 257)),
         *({"matrix": np.full((3, 4), wrong)} for wrong in (np.nan, np.inf, 1e10)),
     ]

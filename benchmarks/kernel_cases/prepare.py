@@ -1,4 +1,4 @@
-"""prepare: a CT onto a coarser grid with a window, and four MR channels to mean 0 and deviation 1."""
+"""prepare: a CT onto a coarser grid with a window."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from itertools import chain, pairwise
 import numpy as np
 
 from benchmarks.comparison import Agreement, Case, CaseMaker, Peer, Setting, largest_difference
-from benchmarks.kernel_cases.statistics import deviation
-from benchmarks.kernel_inputs import ct_volume, mr_channels
+from benchmarks.kernel_inputs import ct_volume
 from benchmarks.peers import with_monai, with_nnunet, with_scipy, with_simpleitk, with_torch
-from benchmarks.tasks import NormaliseTask, ResampleTask, Triple, zoomed
+from benchmarks.tasks import ResampleTask, Triple, zoomed
 from runtime._kernels import Intensity
 from runtime.kernels import Kernels, scratch
 from runtime.stages.prepare import Normalisation, prepare
-from runtime.stages.statistics import statistics
-from runtime.volume import Volume
 
 __all__ = ["cases"]
 
@@ -26,23 +23,17 @@ _SPACING_MM = (1.0, 0.7, 0.7)
 _WANTED_MM = 1.5
 _WINDOW_HU = (-1024.0, 3071.0)
 """Twelve bits, so that nothing is clipped: nnU-Net clips before it resamples, everybody else after."""
-_MR: Triple = (240, 240, 155)
-_MR_QUICK: Triple = (24, 24, 16)
-_CHANNELS = 4
 _EPSILON = 2.0**-23
 _DIFFERENCE = "largest absolute difference, window = 1"
 
 
 def cases(setting: Setting) -> Iterator[CaseMaker]:
     """Every case of this kernel."""
-    shape, mr = (_CT_QUICK, _MR_QUICK) if setting.quick else (_CT, _MR)
+    shape = _CT_QUICK if setting.quick else _CT
     size = "x".join(map(str, reversed(shape)))
     yield CaseMaker(f"prepare CT {size} to {_WANTED_MM} mm", lambda: _one_sample(shape, setting.kernels))
     yield CaseMaker(
         f"prepare CT {size} to {_WANTED_MM} mm, anti-aliased", lambda: _anti_aliased(shape, setting.kernels)
-    )
-    yield CaseMaker(
-        f"prepare MR {_CHANNELS}x{'x'.join(map(str, mr))}, z-score", lambda: _z_score(mr, setting.kernels)
     )
 
 
@@ -143,30 +134,3 @@ def _anti_aliased(shape: Triple, kernels: Kernels) -> Case:
         ),
     )
     return Case(ours, peers, _moved_bytes(task), largest_difference, _DIFFERENCE)
-
-
-def _z_score(shape: Triple, kernels: Kernels) -> Case:
-    """Two passes over each channel: count, then shift and scale."""
-    task = NormaliseTask(mr_channels(_CHANNELS, shape), kernels.threads)
-    volumes = [Volume(channel, np.eye(4)) for channel in task.channels]
-
-    def ours() -> object:
-        into = np.empty(task.channels.shape, np.float32)
-        for volume, made in zip(volumes, into, strict=True):
-            counted = statistics(volume, kernels)
-            normalisation = Normalisation(counted.mean(), 1 / deviation(counted))
-            prepare(volume, volume.grid, made, normalisation, kernels)
-        return into
-
-    largest = max(
-        float((channel.max() - channel.mean()) / channel.std()) for channel in (v.voxels for v in volumes)
-    )
-    close = Agreement(
-        64 * _EPSILON * largest, f"float32 sums of {task.channels[0].size} voxels; values up to {largest:.1f}"
-    )
-    peers = (
-        Peer("MONAI NormalizeIntensity", "monai", lambda: with_monai.normalise(task), close),
-        Peer("nnU-Net preprocessor, z-score", "nnunetv2", lambda: with_nnunet.normalise(task), close),
-    )
-    moved = 2 * task.channels.nbytes + 4 * task.channels.size  # the mean is known after the first pass
-    return Case(ours, peers, moved, largest_difference, "largest absolute difference, deviation = 1")

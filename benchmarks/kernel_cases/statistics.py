@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,10 +11,10 @@ from benchmarks.kernel_inputs import ct_volume, mr_channels
 from benchmarks.peers import with_numpy, with_torch
 from benchmarks.tasks import StatisticsTask, Triple
 from runtime.kernels import Kernels
-from runtime.stages.statistics import Statistics, statistics
+from runtime.stages.statistics import statistics
 from runtime.volume import Volume
 
-__all__ = ["cases", "deviation"]
+__all__ = ["cases"]
 
 _CT: Triple = (300, 512, 512)
 _CT_QUICK: Triple = (30, 52, 58)
@@ -37,19 +36,13 @@ def cases(setting: Setting) -> Iterator[CaseMaker]:
     )
 
 
-def deviation(counted: Statistics) -> float:
-    """Standard deviation of all voxels; exact where bins are."""
-    weights = counted.counts.astype(np.float64)
-    return math.sqrt(float(np.average((counted.centre - counted.mean()) ** 2, weights=weights)))
-
-
 def _case(volume: Volume, kernels: Kernels) -> Case:
     task = StatisticsTask(volume, _PERCENTILES, kernels.threads)
 
     def ours() -> object:
         counted = statistics(volume, kernels)
         found = [counted.percentile(q) for q in _PERCENTILES]
-        return np.array([*found, counted.mean(), deviation(counted)])
+        return np.array([*found, counted.mean(), counted.deviation()])
 
     largest = float(np.abs(volume.voxels).max())
     peers = (

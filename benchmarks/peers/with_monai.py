@@ -6,9 +6,16 @@ import numpy as np
 
 from benchmarks.comparison import Run
 from benchmarks.peers.with_torch import library
-from benchmarks.tasks import BlendTask, ComponentsTask, LabelTask, NormaliseTask, ResampleTask
+from benchmarks.tasks import (
+    BlendTask,
+    ComponentsTask,
+    LabelTask,
+    NormaliseTask,
+    PercentileTask,
+    ResampleTask,
+)
 
-__all__ = ["blend", "components", "label", "normalise", "resample"]
+__all__ = ["blend", "components", "label", "normalise", "percentiles", "resample"]
 
 
 def resample(task: ResampleTask) -> Run:
@@ -40,7 +47,17 @@ def normalise(task: NormaliseTask) -> Run:
     torch = library(task.threads)
     from monai.transforms import NormalizeIntensity
 
-    transform = NormalizeIntensity(channel_wise=True)
+    transform = NormalizeIntensity(channel_wise=True, nonzero=task.masked)
+    channels = torch.from_numpy(task.channels)
+    return lambda: np.asarray(transform(channels.float()))
+
+
+def percentiles(task: PercentileTask) -> Run:
+    """ScaleIntensityRangePercentiles to 0…1, channel by channel, clipped."""
+    torch = library(task.threads)
+    from monai.transforms import ScaleIntensityRangePercentiles
+
+    transform = ScaleIntensityRangePercentiles(task.low, task.high, 0.0, 1.0, clip=True, channel_wise=True)
     channels = torch.from_numpy(task.channels)
     return lambda: np.asarray(transform(channels.float()))
 

@@ -73,7 +73,10 @@ def resample(task: ResampleTask, order: int, by_torch: bool = False) -> Run:
 
 
 def normalise(task: NormaliseTask) -> Run:
-    """DefaultPreprocessor.run_case_npy on the wanted spacing: crop to non-zero and z-score."""
+    """DefaultPreprocessor.run_case_npy on the wanted spacing: crop to non-zero and z-score.
+
+    Its mask is what is not 0 in any channel, holes filled: in our input the same voxels.
+    """
     library(task.threads)
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
@@ -81,7 +84,7 @@ def normalise(task: NormaliseTask) -> Run:
     spacing = [1.0, 1.0, 1.0]
     plans, configuration = _plans(spacing, "ZScoreNormalization", 1, False, task.threads)
     configuration.configuration["normalization_schemes"] *= channels
-    configuration.configuration["use_mask_for_norm"] *= channels
+    configuration.configuration["use_mask_for_norm"] = [task.masked] * channels
     plans.plans["foreground_intensity_properties_per_channel"] = {str(n): {} for n in range(channels)}
     preprocessor = DefaultPreprocessor(verbose=False)
 

@@ -1,4 +1,5 @@
-// Whole rows of halves to and from float; F16C where the target has it, the same bits without.
+// Whole rows of 16-bit floats to and from float; for halves F16C where the target has it, the same bits
+// without.
 #pragma once
 
 #include "core/voxel.h"
@@ -23,6 +24,10 @@ VOXEL_FN void load_row(const Half* row, int count, float* values) {
   for (; n < count; ++n) values[n] = real_value(row[n]);
 }
 
+VOXEL_FN void load_row(const Bfloat16* row, int count, float* values) {
+  for (int n = 0; n < count; ++n) values[n] = real_value(row[n]);
+}
+
 VOXEL_FN void store_row(const float* values, int count, float* row) {
   for (int n = 0; n < count; ++n) row[n] = values[n];
 }
@@ -35,6 +40,10 @@ VOXEL_FN void store_row(const float* values, int count, Half* row) {
                      _mm256_cvtps_ph(_mm256_loadu_ps(values + n), _MM_FROUND_TO_NEAREST_INT));
 #endif
   for (; n < count; ++n) store_real(values[n], row[n]);
+}
+
+VOXEL_FN void store_row(const float* values, int count, Bfloat16* row) {
+  for (int n = 0; n < count; ++n) store_real(values[n], row[n]);
 }
 
 }  // namespace

@@ -32,7 +32,14 @@ VOXEL_FN auto with_stored(Stored type, Call call) {
 
 template <class Call>
 VOXEL_FN auto with_real(Real type, Call call) {
-  return type == Real::float16 ? call(Type<Half>()) : call(Type<float>());
+  switch (type) {
+    case Real::float16:
+      return call(Type<Half>());
+    case Real::bfloat16:
+      return call(Type<Bfloat16>());
+    default:
+      return call(Type<float>());
+  }
 }
 
 VOXEL_FN const char* name_of(Stored type) {
@@ -53,7 +60,7 @@ VOXEL_FN const char* name_of(Stored type) {
 }
 
 VOXEL_FN const char* name_of(Real type) {
-  return type == Real::float16 ? "float16" : "float32";
+  return type == Real::float16 ? "float16" : type == Real::bfloat16 ? "bfloat16" : "float32";
 }
 
 }  // namespace

@@ -45,8 +45,13 @@ struct Half {
   std::uint16_t bits;
 };
 
+// The upper half of the bits of a float.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+
 enum class Stored { int8, uint8, int16, uint16, int32, float32 };
-enum class Real { float32, float16 };
+enum class Real { float32, float16, bfloat16 };
 
 namespace {
 
@@ -127,6 +132,11 @@ VOXEL_FN float real_value(Half half) {
   return float_of(bits | std::uint32_t(half.bits & 0x8000u) << 16);
 }
 
+// Exact. Subnormal values stay subnormal floats, as those of a float array do.
+VOXEL_FN float real_value(Bfloat16 value) {
+  return float_of(std::uint32_t(value.bits) << 16);
+}
+
 // Round to nearest, ties to even, as VCVTPS2PH and CUDA's __float2half_rn do.
 VOXEL_FN void store_real(float value, float& result) {
   result = value;
@@ -138,6 +148,13 @@ VOXEL_FN void store_real(float value, Half& result) {
   const std::uint32_t huge = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
   const std::uint32_t half = magnitude >= 0x47800000u ? huge : magnitude < 0x38800000u ? subnormal : normal;
   result.bits = std::uint16_t(half | (bits >> 16 & 0x8000u));
+}
+
+// The same rounding; a carry out of the fraction is right, up to infinity. Quiet NaN keeps its upper bits.
+VOXEL_FN void store_real(float value, Bfloat16& result) {
+  const std::uint32_t bits = bits_of(value), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  result.bits = std::uint16_t(nan ? bits >> 16 | 0x40u : rounded);
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ from runtime.volume import Grid, Volume
 __all__ = ["model_grid"]
 
 _COARSE_MM = 4.0
+_COARSE_SAMPLES = 4
+"""Along each axis of a coarse voxel: the box of a head needs no more, and a turned scan costs them all."""
 _MARGIN_MM = 8.0
 _LEAST_MM2 = 400.0
 """A plane through the head shows at least this area; less is noise or a cable."""
@@ -79,7 +81,8 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
         raise ImageError(f"the scan spans {spans} mm, which is not credible; check its voxel size")
     image = kernels.empty(coarse.shape, np.float32)
     threshold = _CT_FOREGROUND_HU if is_ct else statistics(reference, kernels).otsu()
-    prepare(reference, coarse, image, Normalisation(0.0, 1.0, outside=-1e9), kernels)
+    raw = Normalisation(0.0, 1.0, outside=-1e9)
+    prepare(reference, coarse, image, raw, kernels, most_samples=_COARSE_SAMPLES)
     image = kernels.to_host(image)
     foreground = image > threshold
     if is_ct:

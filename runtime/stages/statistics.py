@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ __all__ = ["Statistics", "statistics"]
 
 _BINS = 65536
 _LOWEST = {"int8": -128, "uint8": 0, "int16": -32768, "uint16": 0}
+_ZERO_BINS = (0x7FFF, 0x8000)
+"""Of a float: -0 and 0, with nothing else but subnormal values up to 9e-41."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,28 @@ class Statistics:
         chosen = self._chosen(above)
         return float(np.average(chosen.centre, weights=chosen.counts.astype(np.float64)))
 
+    def deviation(self) -> float:
+        """Standard deviation of all voxels, divided by their number.
+
+        Raises:
+            ImageError: No voxel is counted.
+
+        Source:
+            `numpy.std(..., ddof=0)`, from the middle of each bin.
+        """
+        off = self.centre - self.mean()
+        return math.sqrt(float(np.average(off * off, weights=self.counts.astype(np.float64))))
+
+    def resolution(self, value: float) -> float:
+        """Width of the bin around `value`, in rescaled units: closer values are one. 0 where bins are exact.
+
+        Raises:
+            ImageError: No voxel is counted.
+        """
+        chosen = self._chosen(None)
+        n = min(int(np.searchsorted(chosen.upper, value)), len(chosen.counts) - 1)
+        return float(chosen.upper[n] - chosen.lower[n])
+
     def otsu(self) -> float:
         """The threshold that best splits the voxels in two: the upper class is greater than it.
 
@@ -109,12 +134,14 @@ class Statistics:
         return float(self.lower[n] + (self.upper[n] - self.lower[n]) * part)
 
 
-def statistics(volume: Volume, kernels: Kernels) -> Statistics:
+def statistics(volume: Volume, kernels: Kernels, nonzero: bool = False) -> Statistics:
     """Count the values of a scan in one pass.
 
     Args:
         volume: The scan; its slope may be negative.
         kernels: Where to run.
+        nonzero: Leave out voxels stored as 0 (whatever value the intercept gives them): what a mask,
+            a skull stripper or the scanner's own reconstruction blanked.
     """
     counted = kernels.empty((_BINS,), np.uint64)
     table, threads = kernels.table, kernels.threads
@@ -124,6 +151,9 @@ def statistics(volume: Volume, kernels: Kernels) -> Statistics:
     counts = kernels.to_host(counted)
     bins = np.flatnonzero(counts)
     kind = volume.voxels.dtype.name
+    if nonzero:
+        zero = (-_LOWEST[kind],) if kind in _LOWEST else _ZERO_BINS
+        bins = bins[~np.isin(bins, zero)]
     if kind in _LOWEST:
         first = last = bins.astype(np.float64) + _LOWEST[kind]
     else:
