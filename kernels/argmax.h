@@ -11,8 +11,9 @@ struct Argmax {
   Real type;
   int classes;
   std::int64_t voxels;
-  const std::uint8_t* values;  // label of each class
-  std::uint8_t* result;        // (voxels)
+  const void* values;  // label of each class
+  void* result;        // (voxels)
+  LabelValue label;    // type of both
 };
 
 namespace {
@@ -31,22 +32,22 @@ VOXEL_FN float at_least(float x) {
 
 // With `guarded`, a voxel whose winner is so close to a lower class that rounding in an interpolation could
 // make them tie (the lower would win), or is infinite, becomes kUndecided; `values` is not used.
-template <class S, bool guarded>
+template <class S, class R, bool guarded>
 struct ArgmaxOf {
   static constexpr int kPart = 1024;  // voxels worked on together; its state stays in the first cache
 
   const S* scores;
   int classes;
   std::int64_t size;
-  const std::uint8_t* values;
-  std::uint8_t* result;
+  const R* values;
+  R* result;
 
   VOXEL_FN explicit ArgmaxOf(const Argmax& given, int)
       : scores(static_cast<const S*>(given.scores)),
         classes(given.classes),
         size(given.voxels),
-        values(given.values),
-        result(given.result) {}
+        values(static_cast<const R*>(given.values)),
+        result(static_cast<R*>(given.result)) {}
 
   VOXEL_FN std::int64_t extent() const { return size; }
 
@@ -85,10 +86,10 @@ struct ArgmaxOf {
     label = wins ? c : label;
   }
 
-  VOXEL_FN std::uint8_t named(float best, float lower, int label) const {
+  VOXEL_FN R named(float best, float lower, int label) const {
     if (!guarded) return values[label];
     const bool sure = (at_least(best) > at_most(lower)) & (best < infinity());
-    return sure ? std::uint8_t(label) : kUndecided;
+    return sure ? R(label) : kUndecided;
   }
 };
 

@@ -39,8 +39,6 @@ using On = std::conditional_t<std::is_same_v<Table, LaunchTable>, nb::device::cu
 template <class Table>
 using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
 template <class Table>
-using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
-template <class Table>
 using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, On<Table>>;
 template <class Table, int axes>
 using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, On<Table>>;
@@ -200,53 +198,68 @@ auto blend_normalise(const Table& table, const Array<Table, float, 4>& sum,
                                threads);
 }
 
+// Of a label map and of `values`, the label of each class.
+zeus::LabelValue label_type(nb::dlpack::dtype result) {
+  if (is_type(result, nb::dlpack::dtype_code::UInt, 8)) return zeus::LabelValue::uint8;
+  if (is_type(result, nb::dlpack::dtype_code::UInt, 16)) return zeus::LabelValue::uint16;
+  throw nb::type_error("result must be uint8 or uint16");
+}
+
 template <class Table>
-auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-            const Lookup<Table>& values, int threads) {
+const void* checked_values(const AnyIn<Table, 1>& values, nb::dlpack::dtype result, int classes) {
+  if (!(values.dtype() == result)) throw nb::type_error("values must have the type of result");
+  if (values.shape(0) != std::size_t(classes))
+    throw std::invalid_argument("values must have one entry per class");
+  return values.data();
+}
+
+template <class Table>
+auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
+            const AnyIn<Table, 1>& values, int threads) {
   check_threads(threads);
   check_device(table, scores, result, values);
   const int classes = class_count(scores.shape(0));
   const zeus::Real type = real_type(scores.dtype(), "scores must be float32 or float16");
   const Size3 size = size_of(scores, "scores");
-  if (values.shape(0) != std::size_t(classes))
-    throw std::invalid_argument("values must have one entry per class");
   if (!same(size, size_of(result, "result")))
     throw std::invalid_argument("scores and result have different sizes");
-  return table.argmax({scores.data(), type, classes, zeus::voxels(size), values.data(), result.data()},
+  const zeus::LabelValue label = label_type(result.dtype());
+  return table.argmax({scores.data(), type, classes, zeus::voxels(size),
+                       checked_values<Table>(values, result.dtype(), classes), result.data(), label},
                       threads);
 }
 
 template <class Table>
-zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-                        const Matrix& matrix) {
+zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result, const Matrix& matrix) {
   zeus::Label call{};
   call.scores = scores.data();
   call.type = real_type(scores.dtype(), "scores must be float32 or float16");
   call.classes = class_count(scores.shape(0));
   call.score_size = size_of(scores, "scores");
   call.result = result.data();
+  call.label = label_type(result.dtype());
   call.result_size = size_of(result, "result");
   call.matrix = matrix_of(matrix);
   return call;
 }
 
 template <class Table>
-std::int64_t label_scratch(const Table& table, const AnyIn<Table, 4>& scores,
-                           const Array<Table, std::uint8_t, 3>& result, const Matrix& matrix) {
+std::int64_t label_scratch(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
+                           const Matrix& matrix) {
   return table.label_scratch(label_sizes<Table>(scores, result, matrix));
 }
 
 template <class Table>
-auto label(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-           const Matrix& matrix, const Lookup<Table>& values, std::uint8_t outside,
+auto label(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
+           const Matrix& matrix, const AnyIn<Table, 1>& values, std::uint16_t outside,
            const Bytes<Table>& scratch, int threads) {
   check_threads(threads);
   check_device(table, scores, result, values, scratch);
   zeus::Label call = label_sizes<Table>(scores, result, matrix);
-  if (values.shape(0) != std::size_t(call.classes))
-    throw std::invalid_argument("values must have one entry per class");
-  call.values = values.data();
+  call.values = checked_values<Table>(values, result.dtype(), call.classes);
   call.outside = outside;
+  if (call.label == zeus::LabelValue::uint8 && outside > 255)
+    throw std::invalid_argument("outside must be 0 to 255 where result is uint8");
   call.scratch = scratch.data();
   check_scratch(scratch, table.label_scratch(call));
   return table.label(call, threads);

@@ -67,8 +67,10 @@ std::int64_t histogram_scratch(int threads) {
 
 void argmax(const Argmax& given, int threads) {
   with_real(given.type, [&](auto score) {
-    ArgmaxOf<typename decltype(score)::type, false> kernel(given, threads);
-    run(kernel, threads);
+    with_label(given.label, [&](auto label) {
+      ArgmaxOf<typename decltype(score)::type, typename decltype(label)::type, false> kernel(given, threads);
+      run(kernel, threads);
+    });
   });
 }
 
@@ -76,25 +78,27 @@ void label(const Label& given, int threads) {
   const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
   with_real(given.type, [&](auto score) {
     using S = typename decltype(score)::type;
-    ArgmaxOf<S, true> winners(
-        {given.scores, given.type, given.classes, voxels(given.score_size), nullptr, maps.winners}, threads);
+    ArgmaxOf<S, std::uint8_t, true> winners(winners_of(given), threads);
     run(winners, threads);
     SharedWinner cells = {maps.winners, maps.cells, given.score_size};
     run(cells, threads);
-    if (axis_map(given.matrix, given.result_size).aligned) {
-      LabelAligned<S> kernel(given, threads);
-      run(kernel, threads);
-    } else {
-      LabelOblique<S> kernel(given, threads);
-      run(kernel, threads);
-    }
+    with_label(given.label, [&](auto label) {
+      using R = typename decltype(label)::type;
+      if (axis_map(given.matrix, given.result_size).aligned) {
+        LabelAligned<S, R> kernel(given, threads);
+        run(kernel, threads);
+      } else {
+        LabelOblique<S, R> kernel(given, threads);
+        run(kernel, threads);
+      }
+    });
   });
 }
 
 std::int64_t label_scratch(const Label& given) {
   if (!axis_map(given.matrix, given.result_size).aligned)
     return scratch_bytes(cell_maps(0, given.score_size).end);
-  LabelAligned<float> kernel(given, 1);
+  LabelAligned<float, std::uint8_t> kernel(given, 1);
   return scratch_bytes(kernel.layout(0));
 }
 

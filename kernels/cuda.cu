@@ -134,10 +134,14 @@ ZEUS_ENTRY(histogram_clear, zeus::HistogramClear)
 ZEUS_ENTRY(blend_add, zeus::BlendAdd)
 ZEUS_ENTRY(blend_normalise, zeus::BlendNormalise)
 
-#define ZEUS_SCORES(from, S)                                 \
-  ZEUS_ENTRY(argmax_##from, zeus::ArgmaxOf<S, false>)        \
-  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, true>) \
-  ZEUS_ENTRY(label_##from, zeus::LabelOblique<S>)
+#define ZEUS_LABELS(from, S, to, R)                             \
+  ZEUS_ENTRY(argmax_##from##_##to, zeus::ArgmaxOf<S, R, false>) \
+  ZEUS_ENTRY(label_##from##_##to, zeus::LabelOblique<S, R>)
+
+#define ZEUS_SCORES(from, S)                  \
+  ZEUS_LABELS(from, S, uint8, std::uint8_t)   \
+  ZEUS_LABELS(from, S, uint16, std::uint16_t) \
+  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, std::uint8_t, true>)
 
 ZEUS_SCORES(float32, float)
 ZEUS_SCORES(float16, zeus::Half)

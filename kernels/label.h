@@ -19,11 +19,12 @@ struct Label {
   Real type;
   int classes;
   Size3 score_size;
-  std::uint8_t* result;
+  void* result;
+  LabelValue label;  // type of `result` and `values`
   Size3 result_size;
-  Matrix34 matrix;             // result index to score index
-  const std::uint8_t* values;  // label of each class
-  std::uint8_t outside;
+  Matrix34 matrix;     // result index to score index
+  const void* values;  // label of each class
+  std::uint16_t outside;
   void* scratch;  // of label_scratch_bytes()
 };
 
@@ -43,6 +44,13 @@ VOXEL_FN CellMaps cell_maps(std::uintptr_t scratch, const Size3& score_size) {
   maps.cells = carver.take<std::uint8_t>(voxels(score_size));
   maps.end = carver.at;
   return maps;
+}
+
+VOXEL_FN Argmax winners_of(const Label& given) {
+  std::uint8_t* winners =
+      cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size).winners;
+  return {given.scores, given.type, given.classes,    voxels(given.score_size),
+          nullptr,      winners,    LabelValue::uint8};
 }
 
 // Elements to the upper neighbour along each axis; 0 where the axis has one voxel.

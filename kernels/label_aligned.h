@@ -15,7 +15,7 @@ struct Cells {
   std::int32_t *first, *last;
 };
 
-template <class S>
+template <class S, class R>
 struct LabelAligned {
   static constexpr int kWindow = 8;  // cells judged together
   static constexpr int kMostClasses = 255;
@@ -23,12 +23,12 @@ struct LabelAligned {
   const S* scores;
   int classes;
   Size3 score_size;
-  std::uint8_t* result;
+  R* result;
   Size3 result_size;
   Matrix34 matrix;
   AxisMap map;
-  const std::uint8_t* values;
-  std::uint8_t outside;
+  const R* values;
+  R outside;
   const std::uint8_t* cells;
   Cells axis[3];  // of each score axis
 
@@ -36,11 +36,11 @@ struct LabelAligned {
       : scores(static_cast<const S*>(given.scores)),
         classes(given.classes),
         score_size(given.score_size),
-        result(given.result),
+        result(static_cast<R*>(given.result)),
         result_size(given.result_size),
         map(axis_map(given.matrix, given.result_size)),
-        values(given.values),
-        outside(given.outside) {
+        values(static_cast<const R*>(given.values)),
+        outside(R(given.outside)) {
     matrix = without_noise(given.matrix, map);
     layout(reinterpret_cast<std::uintptr_t>(given.scratch));
   }
@@ -114,8 +114,8 @@ struct LabelAligned {
     return (score_size.axis[map.source_axis[0]] + block() - 1) / block();
   }
 
-  static VOXEL_FN void fill(std::uint8_t* row, std::int64_t count, std::uint8_t value) {
-    __builtin_memset(row, value, std::size_t(count));
+  static VOXEL_FN void fill(R* row, std::int64_t count, R value) {
+    for (std::int64_t n = 0; n < count; ++n) row[n] = value;
   }
 
   // Every result voxel in cells `c` of the slow axis, as if each cell were decided.
@@ -131,17 +131,17 @@ struct LabelAligned {
     if (first == last) return;
     for (int m = 0; m < score_size.axis[middle]; ++m) {
       if (axis[middle].last[m] == 0) continue;
-      std::uint8_t* const made = result + first * plane + axis[middle].first[m] * row;
+      R* const made = result + first * plane + axis[middle].first[m] * row;
       make_row(c, m, made);
       for (int i = first; i < last; ++i)
         for (int j = axis[middle].first[m]; j < axis[middle].last[m]; ++j) {
-          std::uint8_t* const copy = result + i * plane + j * row;
-          if (copy != made) __builtin_memcpy(copy, made, std::size_t(row));
+          R* const copy = result + i * plane + j * row;
+          if (copy != made) __builtin_memcpy(copy, made, std::size_t(row) * sizeof(R));
         }
     }
   }
 
-  VOXEL_FN void make_row(int c, int m, std::uint8_t* __restrict row) const {
+  VOXEL_FN void make_row(int c, int m, R* __restrict row) const {
     const int fast = map.source_axis[2];
     const std::uint8_t* __restrict line =
         cells + c * stride(score_size, map.source_axis[0]) + m * stride(score_size, map.source_axis[1]);

@@ -6,29 +6,29 @@
 namespace zeus {
 namespace {
 
-template <class S>
+template <class S, class R>
 struct LabelOblique {
   static constexpr int kRows = 8;  // rows of one task
 
   const S* scores;
   int classes;
   Size3 score_size;
-  std::uint8_t* result;
+  R* result;
   Size3 result_size;
   Matrix34 matrix;
-  const std::uint8_t* values;
-  std::uint8_t outside;
+  const R* values;
+  R outside;
   const std::uint8_t* cells;
 
   VOXEL_FN explicit LabelOblique(const Label& given, int)
       : scores(static_cast<const S*>(given.scores)),
         classes(given.classes),
         score_size(given.score_size),
-        result(given.result),
+        result(static_cast<R*>(given.result)),
         result_size(given.result_size),
         matrix(without_noise(given.matrix, axis_map(given.matrix, given.result_size))),
-        values(given.values),
-        outside(given.outside),
+        values(static_cast<const R*>(given.values)),
+        outside(R(given.outside)),
         cells(cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size).cells) {}
 
   VOXEL_FN void ready() {}
@@ -53,7 +53,7 @@ struct LabelOblique {
  private:
   VOXEL_FN std::int64_t rows() const { return std::int64_t(result_size.axis[0]) * result_size.axis[1]; }
 
-  VOXEL_FN void run(int i, int j, int k, int count, std::uint8_t* out) const {
+  VOXEL_FN void run(int i, int j, int k, int count, R* out) const {
     const double start[3] = {double(i), double(j), double(k)};
     Run at;
     places(matrix, score_size, start, count, at);

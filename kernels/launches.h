@@ -64,22 +64,26 @@ VOXEL_FN void launch_blend_normalise(const BlendNormalise& given, Launch launch)
 template <class Launch>
 VOXEL_FN void launch_argmax(const Argmax& given, Launch launch) {
   with_real(given.type, [&](auto score) {
-    launch(Entry{"argmax", name_of(given.type), nullptr},
-           ArgmaxOf<typename decltype(score)::type, false>(given, 0));
+    with_label(given.label, [&](auto label) {
+      launch(Entry{"argmax", name_of(given.type), name_of(given.label)},
+             ArgmaxOf<typename decltype(score)::type, typename decltype(label)::type, false>(given, 0));
+    });
   });
 }
 
 template <class Launch>
 VOXEL_FN void launch_label(const Label& given, Launch launch) {
   const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
-  const Argmax winners = {given.scores, given.type,  given.classes, voxels(given.score_size),
-                          nullptr,      maps.winners};
   with_real(given.type, [&](auto score) {
     using S = typename decltype(score)::type;
-    launch(Entry{"guarded_argmax", name_of(given.type), nullptr}, ArgmaxOf<S, true>(winners, 0));
+    launch(Entry{"guarded_argmax", name_of(given.type), nullptr},
+           ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
     launch(Entry{"shared_winner", nullptr, nullptr},
            SharedWinner{maps.winners, maps.cells, given.score_size});
-    launch(Entry{"label", name_of(given.type), nullptr}, LabelOblique<S>(given, 0));
+    with_label(given.label, [&](auto label) {
+      launch(Entry{"label", name_of(given.type), name_of(given.label)},
+             LabelOblique<S, typename decltype(label)::type>(given, 0));
+    });
   });
 }
 

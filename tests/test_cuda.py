@@ -163,17 +163,18 @@ def rough_scores(classes: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray
     return np.ascontiguousarray(scores.astype(dtype))
 
 
-def shuffled(classes: int) -> np.ndarray:
-    return np.random.default_rng(5).permutation(np.arange(classes, dtype=np.uint8))
+def shuffled(classes: int, dtype: Any = np.uint8) -> np.ndarray:
+    values = np.random.default_rng(5).permutation(np.arange(classes, dtype=dtype))
+    return values if dtype == np.uint8 else values * dtype(257)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("classes", [2, 9, 255])
-def test_cuda_argmax_makes_the_bits_of_the_cpu(cuda, classes, dtype):
-    scores, values = rough_scores(classes, (5, 11, 23), dtype), shuffled(classes)
-    expected = np.empty(scores.shape[1:], np.uint8)
+@pytest.mark.parametrize(("classes", "label"), [(2, np.uint8), (9, np.uint16), (255, np.uint8)])
+def test_cuda_argmax_makes_the_bits_of_the_cpu(cuda, classes, label, dtype):
+    scores, values = rough_scores(classes, (5, 11, 23), dtype), shuffled(classes, label)
+    expected = np.empty(scores.shape[1:], label)
     CPU.argmax(scores, expected, values, 1)
-    made = cuda.empty(expected.shape, np.uint8)
+    made = cuda.empty(expected.shape, label)
     cuda.argmax(cuda.to_device(scores), made, cuda.to_device(values), 1)
     np.testing.assert_array_equal(cuda.to_host(made), expected)
 
@@ -185,11 +186,11 @@ def cell_maps(scratch: np.ndarray, address: int, voxels: int) -> list[np.ndarray
     return [scratch[start : start + voxels] for start in (first, second)]
 
 
-def same_label(cuda: CudaTable, scores: Any, shape: Any, matrix: Any) -> None:
-    values, expected = shuffled(len(scores)), np.empty(shape, np.uint8)
+def same_label(cuda: CudaTable, scores: Any, shape: Any, matrix: Any, label: Any = np.uint8) -> None:
+    values, expected = shuffled(len(scores), label), np.empty(shape, label)
     scratch = np.empty(CPU.label_scratch(scores, expected, matrix), np.uint8)
     CPU.label(scores, expected, matrix, values, 99, scratch, 1)
-    given, made = cuda.to_device(scores), cuda.empty(shape, np.uint8)
+    given, made = cuda.to_device(scores), cuda.empty(shape, label)
     work = cuda.empty((cuda.label_scratch(given, made, matrix),), np.uint8)
     cuda.label(given, made, matrix, cuda.to_device(values), 99, work, 1)
     np.testing.assert_array_equal(cuda.to_host(made), expected)
@@ -208,6 +209,11 @@ def test_cuda_label_makes_the_bits_of_the_cpu_for_every_orientation(cuda, dtype)
     scores = rough_scores(6, (9, 11, 13), dtype)
     for matrix in every_map((0.45, 0.62, 0.31), scores.shape[1:]):
         same_label(cuda, scores, (19, 17, 41), matrix)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_cuda_label_makes_the_bits_of_the_cpu_above_255(cuda, dtype):
+    same_label(cuda, rough_scores(6, (9, 11, 13), dtype), (11, 12, 35), oblique((0.7, 0.6, 0.4)), np.uint16)
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 33)])

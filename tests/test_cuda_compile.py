@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from typing import Any
@@ -73,10 +74,10 @@ def every_launch() -> dict[str, Any]:
         plans.append(
             table.histogram(array(size, stored), array((65536,), "uint64"), array(scratch, "uint8"), 1)
         )
-    for real in REAL:
-        scores, labels, values = array((3, *size), real), array(size, "uint8"), array((3,), "uint8")
+    for real, label in itertools.product(REAL, ("uint8", "uint16")):
+        scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.argmax(scores, labels, values, 1))
-        scores, labels, values = array((3, *size), real), array(size, "uint8"), array((3,), "uint8")
+        scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
     sums = array((3, *size), "float32"), array(size, "float32")
     plans.append(
