@@ -1,4 +1,4 @@
-// With bindings_labels.cpp, the only file that knows Python: it checks arrays, then calls a table.
+// With the other bindings*, the only files that know Python: they check arrays, then call a table.
 #include "bindings.h"
 
 #include <nanobind/nanobind.h>
@@ -21,10 +21,21 @@
 
 namespace nb = nanobind;
 using namespace nb::literals;
+using zeus::AnyIn;
+using zeus::AnyOut;
+using zeus::Array;
+using zeus::Bytes;
+using zeus::check_device;
 using zeus::check_scratch;
 using zeus::check_threads;
+using zeus::is_type;
 using zeus::KernelTable;
 using zeus::LaunchTable;
+using zeus::Matrix;
+using zeus::matrix_of;
+using zeus::On;
+using zeus::real_type;
+using zeus::same;
 using zeus::Size3;
 using zeus::size_of;
 
@@ -32,21 +43,8 @@ namespace {
 
 constexpr int kMostSamples = 16;
 
-// Where the arrays of a table lie.
-template <class Table>
-using On = std::conditional_t<std::is_same_v<Table, LaunchTable>, nb::device::cuda, nb::device::cpu>;
-
-template <class Table>
-using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
 template <class Table>
 using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, On<Table>>;
-template <class Table, int axes>
-using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, On<Table>>;
-template <class Table, int axes>
-using AnyOut = nb::ndarray<nb::ndim<axes>, nb::c_contig, On<Table>>;
-template <class Table, class T, int axes>
-using Array = nb::ndarray<T, nb::ndim<axes>, nb::c_contig, On<Table>>;
-using Matrix = nb::ndarray<const double, nb::shape<3, 4>, nb::c_contig, nb::device::cpu>;
 using Triple = std::array<std::int64_t, 3>;
 
 // The folded form of clamp((slope * stored + intercept - shift) * gain, low, high).
@@ -59,14 +57,6 @@ zeus::Intensity intensity(double slope, double intercept, double shift, double g
           float(outside)};
 }
 
-bool same(const Size3& a, const Size3& b) {
-  return a.axis[0] == b.axis[0] && a.axis[1] == b.axis[1] && a.axis[2] == b.axis[2];
-}
-
-bool is_type(nb::dlpack::dtype type, nb::dlpack::dtype_code code, int bits) {
-  return type.code == std::uint8_t(code) && type.bits == bits && type.lanes == 1;
-}
-
 zeus::Stored stored_type(nb::dlpack::dtype type) {
   using Code = nb::dlpack::dtype_code;
   if (is_type(type, Code::Int, 8)) return zeus::Stored::int8;
@@ -76,34 +66,6 @@ zeus::Stored stored_type(nb::dlpack::dtype type) {
   if (is_type(type, Code::Int, 32)) return zeus::Stored::int32;
   if (is_type(type, Code::Float, 32)) return zeus::Stored::float32;
   throw nb::type_error("source must be int8, uint8, int16, uint16, int32 or float32");
-}
-
-zeus::Real real_type(nb::dlpack::dtype type, const char* message) {
-  if (is_type(type, nb::dlpack::dtype_code::Float, 32)) return zeus::Real::float32;
-  if (is_type(type, nb::dlpack::dtype_code::Float, 16)) return zeus::Real::float16;
-  throw nb::type_error(message);
-}
-
-zeus::Matrix34 matrix_of(const Matrix& matrix) {
-  zeus::Matrix34 copy;
-  std::memcpy(&copy, matrix.data(), sizeof copy);
-  for (const auto& row : copy.row)
-    for (double entry : row)
-      if (!(std::abs(entry) < 1e9))
-        throw std::invalid_argument("matrix has an entry that is not finite or is huge");
-  return copy;
-}
-
-template <class Table, class... Arrays>
-void check_device(const Table& table, const Arrays&... arrays) {
-  if constexpr (std::is_same_v<Table, LaunchTable>)
-    if (((arrays.device_id() != table.device) || ...))
-      throw std::invalid_argument("every array must lie on CUDA device " + std::to_string(table.device));
-}
-
-int class_count(std::size_t count) {
-  if (count < 2 || count > 255) throw std::invalid_argument("scores must have 2 to 255 classes");
-  return int(count);
 }
 
 zeus::Prepare prepare_sizes(Size3 source, Size3 result, const Matrix& matrix, const Triple& samples,
@@ -198,73 +160,6 @@ auto blend_normalise(const Table& table, const Array<Table, float, 4>& sum,
                                threads);
 }
 
-// Of a label map and of `values`, the label of each class.
-zeus::LabelValue label_type(nb::dlpack::dtype result) {
-  if (is_type(result, nb::dlpack::dtype_code::UInt, 8)) return zeus::LabelValue::uint8;
-  if (is_type(result, nb::dlpack::dtype_code::UInt, 16)) return zeus::LabelValue::uint16;
-  throw nb::type_error("result must be uint8 or uint16");
-}
-
-template <class Table>
-const void* checked_values(const AnyIn<Table, 1>& values, nb::dlpack::dtype result, int classes) {
-  if (!(values.dtype() == result)) throw nb::type_error("values must have the type of result");
-  if (values.shape(0) != std::size_t(classes))
-    throw std::invalid_argument("values must have one entry per class");
-  return values.data();
-}
-
-template <class Table>
-auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
-            const AnyIn<Table, 1>& values, int threads) {
-  check_threads(threads);
-  check_device(table, scores, result, values);
-  const int classes = class_count(scores.shape(0));
-  const zeus::Real type = real_type(scores.dtype(), "scores must be float32 or float16");
-  const Size3 size = size_of(scores, "scores");
-  if (!same(size, size_of(result, "result")))
-    throw std::invalid_argument("scores and result have different sizes");
-  const zeus::LabelValue label = label_type(result.dtype());
-  return table.argmax({scores.data(), type, classes, zeus::voxels(size),
-                       checked_values<Table>(values, result.dtype(), classes), result.data(), label},
-                      threads);
-}
-
-template <class Table>
-zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result, const Matrix& matrix) {
-  zeus::Label call{};
-  call.scores = scores.data();
-  call.type = real_type(scores.dtype(), "scores must be float32 or float16");
-  call.classes = class_count(scores.shape(0));
-  call.score_size = size_of(scores, "scores");
-  call.result = result.data();
-  call.label = label_type(result.dtype());
-  call.result_size = size_of(result, "result");
-  call.matrix = matrix_of(matrix);
-  return call;
-}
-
-template <class Table>
-std::int64_t label_scratch(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
-                           const Matrix& matrix) {
-  return table.label_scratch(label_sizes<Table>(scores, result, matrix));
-}
-
-template <class Table>
-auto label(const Table& table, const AnyIn<Table, 4>& scores, const AnyOut<Table, 3>& result,
-           const Matrix& matrix, const AnyIn<Table, 1>& values, std::uint16_t outside,
-           const Bytes<Table>& scratch, int threads) {
-  check_threads(threads);
-  check_device(table, scores, result, values, scratch);
-  zeus::Label call = label_sizes<Table>(scores, result, matrix);
-  call.values = checked_values<Table>(values, result.dtype(), call.classes);
-  call.outside = outside;
-  if (call.label == zeus::LabelValue::uint8 && outside > 255)
-    throw std::invalid_argument("outside must be 0 to 255 where result is uint8");
-  call.scratch = scratch.data();
-  check_scratch(scratch, table.label_scratch(call));
-  return table.label(call, threads);
-}
-
 // The same calls for both kinds of table.
 template <class Table>
 void def_calls(nb::class_<Table>& table) {
@@ -286,17 +181,8 @@ void def_calls(nb::class_<Table>& table) {
            "weight_sum"_a.noconvert(), "origin"_a, "threads"_a, release_gil,
            "Add `weight * tile` into `sum` and `weight` into `weight_sum` at `origin`.")
       .def("blend_normalise", &blend_normalise<Table>, "sum"_a.noconvert(), "weight_sum"_a.noconvert(),
-           "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.")
-      .def("argmax", &argmax<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "values"_a.noconvert(),
-           "threads"_a, release_gil,
-           "values[argmax of scores over axis 0]; the lowest class wins a tie, NaN never wins.")
-      .def("label_scratch", &label_scratch<Table>, "scores"_a.noconvert(), "result"_a.noconvert(),
-           "matrix"_a.noconvert(), "Bytes of scratch that label() needs.")
-      .def("label", &label<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
-           "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
-           "values[argmax of the trilinear scores] on the result grid; `matrix` (3, 4) maps result index to "
-           "score "
-           "index.");
+           "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.");
+  def_score_calls(table);
 }
 
 // An array in device memory, as DLPack hands it to a LaunchTable; keeps `owner` alive.
@@ -368,6 +254,7 @@ NB_MODULE(_kernels, m) {
 
   nb::class_<KernelTable> table(m, "KernelTable", "Every kernel, built for one target.");
   table.def_ro("name", &KernelTable::name);
+  zeus::def_mask_scores(m);
   def_calls(table);
   def_label_calls(table);
   def_launches(m);

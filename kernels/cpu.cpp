@@ -6,6 +6,7 @@
 #include "label_oblique.h"
 #include "prepare_aligned.h"
 #include "prepare_oblique.h"
+#include "product_cache.h"
 
 namespace zeus {
 namespace {
@@ -74,32 +75,50 @@ void argmax(const Argmax& given, int threads) {
   });
 }
 
-void label(const Label& given, int threads) {
-  const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
-  with_real(given.type, [&](auto score) {
-    using S = typename decltype(score)::type;
-    ArgmaxOf<S, std::uint8_t, true> winners(winners_of(given), threads);
-    run(winners, threads);
-    SharedWinner cells = {maps.winners, maps.cells, given.score_size};
-    run(cells, threads);
-    with_label(given.label, [&](auto label) {
-      using R = typename decltype(label)::type;
-      if (axis_map(given.matrix, given.result_size).aligned) {
-        LabelAligned<S, R> kernel(given, threads);
-        run(kernel, threads);
-      } else {
-        LabelOblique<S, R> kernel(given, threads);
-        run(kernel, threads);
-      }
-    });
+// What is left once every score voxel has its winner.
+template <class Source>
+void label_from(const Label& given, int threads) {
+  const CellMaps maps = cell_maps(given);
+  SharedWinner cells = {maps.winners, maps.cells, given.scores.size};
+  run(cells, threads);
+  with_label(given.label, [&](auto label) {
+    using R = typename decltype(label)::type;
+    if (axis_map(given.matrix, given.result_size).aligned) {
+      LabelAligned<Source, R> kernel(given, threads);
+      run(kernel, threads);
+    } else {
+      LabelOblique<Source, R> kernel(given, threads);
+      run(kernel, threads);
+    }
   });
 }
 
-std::int64_t label_scratch(const Label& given) {
-  if (!axis_map(given.matrix, given.result_size).aligned)
-    return scratch_bytes(cell_maps(0, given.score_size).end);
-  LabelAligned<float, std::uint8_t> kernel(given, 1);
-  return scratch_bytes(kernel.layout(0));
+void label(const Label& given, int threads) {
+  with_real(given.scores.type, [&](auto stored) {
+    using S = typename decltype(stored)::type;
+    if (given.scores.features > 0) {
+      ProductWinners<S> winners(given, threads);
+      run(winners, threads);
+      label_from<CachedProducts<S>>(given, threads);
+    } else {
+      ArgmaxOf<S, std::uint8_t, true> winners(winners_of(given), threads);
+      run(winners, threads);
+      label_from<StoredScores<S>>(given, threads);
+    }
+  });
+}
+
+template <class Source>
+std::int64_t label_scratch_from(const Label& given, int threads) {
+  if (axis_map(given.matrix, given.result_size).aligned)
+    return scratch_bytes(LabelAligned<Source, std::uint8_t>(given, threads).layout(0, threads));
+  return scratch_bytes(LabelOblique<Source, std::uint8_t>(given, threads).layout(0, threads));
+}
+
+std::int64_t label_scratch(const Label& given, int threads) {
+  if (given.scores.features == 0) return label_scratch_from<StoredScores<float>>(given, threads);
+  return larger(label_scratch_from<CachedProducts<float>>(given, threads),
+                scratch_bytes(ProductWinners<float>(given, threads).layout(0, threads)));
 }
 
 std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {

@@ -136,12 +136,13 @@ ZEUS_ENTRY(blend_normalise, zeus::BlendNormalise)
 
 #define ZEUS_LABELS(from, S, to, R)                             \
   ZEUS_ENTRY(argmax_##from##_##to, zeus::ArgmaxOf<S, R, false>) \
-  ZEUS_ENTRY(label_##from##_##to, zeus::LabelOblique<S, R>)
+  ZEUS_ENTRY(label_##from##_##to, zeus::LabelOblique<zeus::StoredScores<S>, R>)
 
-#define ZEUS_SCORES(from, S)                  \
-  ZEUS_LABELS(from, S, uint8, std::uint8_t)   \
-  ZEUS_LABELS(from, S, uint16, std::uint16_t) \
-  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, std::uint8_t, true>)
+#define ZEUS_SCORES(from, S)                                               \
+  ZEUS_LABELS(from, S, uint8, std::uint8_t)                                \
+  ZEUS_LABELS(from, S, uint16, std::uint16_t)                              \
+  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, std::uint8_t, true>) \
+  ZEUS_ENTRY(scores_##from, zeus::ScoreVoxels<S>)
 
 ZEUS_SCORES(float32, float)
 ZEUS_SCORES(float16, zeus::Half)

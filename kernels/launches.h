@@ -72,19 +72,44 @@ VOXEL_FN void launch_argmax(const Argmax& given, Launch launch) {
 }
 
 template <class Launch>
-VOXEL_FN void launch_label(const Label& given, Launch launch) {
-  const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
-  with_real(given.type, [&](auto score) {
+VOXEL_FN void launch_label_from_scores(const Label& given, Launch launch) {
+  const CellMaps maps = cell_maps(given);
+  const char* const from = name_of(given.scores.type);
+  with_real(given.scores.type, [&](auto score) {
     using S = typename decltype(score)::type;
-    launch(Entry{"guarded_argmax", name_of(given.type), nullptr},
-           ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
+    launch(Entry{"guarded_argmax", from, nullptr}, ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
     launch(Entry{"shared_winner", nullptr, nullptr},
-           SharedWinner{maps.winners, maps.cells, given.score_size});
+           SharedWinner{maps.winners, maps.cells, given.scores.size});
     with_label(given.label, [&](auto label) {
-      launch(Entry{"label", name_of(given.type), name_of(given.label)},
-             LabelOblique<S, typename decltype(label)::type>(given, 0));
+      launch(Entry{"label", from, name_of(given.label)},
+             LabelOblique<StoredScores<S>, typename decltype(label)::type>(given, 0));
     });
   });
+}
+
+// Where launch_label puts the scores it makes of features, and where they end.
+VOXEL_FN float* label_scores(const Label& given, std::uintptr_t scratch, std::uintptr_t& end) {
+  Carver carver = {cell_maps(scratch, given.scores.size).end};
+  float* const scores = carver.take<float>(given.scores.classes * voxels(given.scores.size));
+  end = carver.at;
+  return scores;
+}
+
+// Features become whole scores first: each is made once, by neighbours that read neighbours, and everything
+// after is what stored scores get. Making them again at every voxel that needs them would save their memory
+// and cost a read of eight corners of all features each time.
+template <class Launch>
+VOXEL_FN void launch_label(const Label& given, Launch launch) {
+  if (given.scores.features == 0) return launch_label_from_scores(given, launch);
+  std::uintptr_t end;
+  float* const scores = label_scores(given, reinterpret_cast<std::uintptr_t>(given.scratch), end);
+  with_real(given.scores.type, [&](auto feature) {
+    launch(Entry{"scores", name_of(given.scores.type), nullptr},
+           ScoreVoxels<typename decltype(feature)::type>(given.scores, scores));
+  });
+  Label from_scores = given;
+  from_scores.scores = {scores, Real::float32, given.scores.classes, given.scores.size, 0, nullptr, nullptr};
+  launch_label_from_scores(from_scores, launch);
 }
 
 // Bytes of scratch that the launches of a call need.
@@ -99,7 +124,9 @@ VOXEL_FN std::int64_t launch_histogram_scratch() {
 }
 
 VOXEL_FN std::int64_t launch_label_scratch(const Label& given) {
-  return scratch_bytes(cell_maps(0, given.score_size).end);
+  std::uintptr_t end = cell_maps(0, given.scores.size).end;
+  if (given.scores.features > 0) label_scores(given, 0, end);
+  return scratch_bytes(end);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ ENTRIES = (
     *(f"prepare_{kind}_{a}_{b}" for kind, a, b in itertools.product(("aligned", "oblique"), STORED, REAL)),
     *(f"histogram_{kind}" for kind in STORED),
     *(f"{name}_{a}_{b}" for name, a, b in itertools.product(("argmax", "label"), REAL, ("uint8", "uint16"))),
-    *(f"guarded_argmax_{kind}" for kind in REAL),
+    *(f"{name}_{kind}" for name, kind in itertools.product(("guarded_argmax", "scores"), REAL)),
     *("prepare_taps", "histogram_clear", "blend_add", "blend_normalise", "shared_winner"),
 )
 """Every entry point of cuda.cu."""

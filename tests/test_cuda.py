@@ -188,10 +188,10 @@ def cell_maps(scratch: np.ndarray, address: int, voxels: int) -> list[np.ndarray
 
 def same_label(cuda: CudaTable, scores: Any, shape: Any, matrix: Any, label: Any = np.uint8) -> None:
     values, expected = shuffled(len(scores), label), np.empty(shape, label)
-    scratch = np.empty(CPU.label_scratch(scores, expected, matrix), np.uint8)
+    scratch = np.empty(CPU.label_scratch(scores, expected, matrix, 1), np.uint8)
     CPU.label(scores, expected, matrix, values, 99, scratch, 1)
     given, made = cuda.to_device(scores), cuda.empty(shape, label)
-    work = cuda.empty((cuda.label_scratch(given, made, matrix),), np.uint8)
+    work = cuda.empty((cuda.label_scratch(given, made, matrix, 1),), np.uint8)
     cuda.label(given, made, matrix, cuda.to_device(values), 99, work, 1)
     np.testing.assert_array_equal(cuda.to_host(made), expected)
     voxels = scores[0].size
@@ -214,6 +214,26 @@ def test_cuda_label_makes_the_bits_of_the_cpu_for_every_orientation(cuda, dtype)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_cuda_label_makes_the_bits_of_the_cpu_above_255(cuda, dtype):
     same_label(cuda, rough_scores(6, (9, 11, 13), dtype), (11, 12, 35), oblique((0.7, 0.6, 0.4)), np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(("features", "classes"), [(1, 2), (16, 14)])
+def test_cuda_label_of_features_makes_the_bits_of_the_cpu(cuda, features, classes, dtype):
+    given = (
+        rough_scores(features, (9, 11, 13), dtype),
+        noise((classes, features), np.float32),
+        noise((classes,), np.float32, 1),
+    )
+    shape, label = (11, 12, 35), np.uint16 if features == 1 else np.uint8
+    values, expected = shuffled(classes, label), np.empty(shape, label)
+    scores, device_scores = CPU.mask_scores(*given), cuda.mask_scores(*map(cuda.to_device, given))
+    made, device_values = cuda.empty(shape, label), cuda.to_device(values)
+    for matrix in (oblique((0.7, 0.6, 0.4)), aligned((2, 0, 1), (1, -1, 1), (0.4, 0.9, 0.8), (9, 11, 13))):
+        scratch = np.empty(CPU.label_scratch(scores, expected, matrix, 1), np.uint8)
+        CPU.label(scores, expected, matrix, values, 99, scratch, 1)
+        work = cuda.empty((cuda.label_scratch(device_scores, made, matrix, 1),), np.uint8)
+        cuda.label(device_scores, made, matrix, device_values, 99, work, 1)
+        np.testing.assert_array_equal(cuda.to_host(made), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 33)])

@@ -79,6 +79,11 @@ def every_launch() -> dict[str, Any]:
         plans.append(table.argmax(scores, labels, values, 1))
         scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
+        labels, values = array(size, label), array((3,), label)
+        if label == "uint8":
+            vectors, biases = array((3, 4), "float32"), array((3,), "float32")
+            scores = table.mask_scores(array((4, *size), real), vectors, biases)
+            plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
     sums = array((3, *size), "float32"), array(size, "float32")
     plans.append(
         table.blend_add(array((3, 2, 2, 2), "float32"), array((2, 2, 2), "float32"), *sums, (0, 0, 0), 1)

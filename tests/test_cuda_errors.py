@@ -161,6 +161,10 @@ class Calls:
                 "threads": 1,
             },
             "blend_normalise": {"sum": empty((3, *size), np.float32), "weight_sum": weights, "threads": 1},
+            "mask_scores": {
+                "features": empty((2, *size), np.float16), "vectors": empty((3, 2), np.float32),
+                "biases": empty((3,), np.float32),
+            },
             "argmax": {"scores": scores, "result": labels, "values": values, "threads": 1},
             "label": {
                 "scores": scores, "result": labels, "matrix": matrix, "values": values, "outside": 0,
@@ -209,6 +213,21 @@ def test_cuda_call_refuses_host_arrays_other_devices_types_and_shapes(
     for threads in (0, 257):
         with pytest.raises(ValueError, match="threads must be 1 to 256"):
             calls(name, threads=threads)
+
+
+def test_cuda_mask_scores_refuse_host_arrays_other_devices_types_and_shapes(
+    calls: Calls, cuda: CudaTable
+) -> None:
+    calls("mask_scores")
+    for argument, good in calls.good["mask_scores"].items():
+        elsewhere = _kernels.device_capsule(good.address, good.shape, good.dtype.name, 1, object())
+        with pytest.raises(ValueError, match="every array must lie on CUDA device 0"):
+            calls("mask_scores", **{argument: elsewhere})
+        for wrong in (np.zeros(good.shape, good.dtype), cuda.empty(good.shape, np.int16)):
+            with pytest.raises(TypeError):
+                calls("mask_scores", **{argument: wrong})
+    with pytest.raises(ValueError, match="one column per feature"):
+        calls("mask_scores", vectors=cuda.empty((3, 4), np.float32))
 
 
 def test_cuda_calls_refuse_values_as_the_cpu_does(calls: Calls, cuda: CudaTable) -> None:

@@ -37,7 +37,7 @@ def oblique():
 
 def run(scores, shape, matrix, values, name="cpu", threads=2, outside=99):
     table, result = open_kernels(name).table, np.empty(shape, values.dtype)
-    scratch = np.empty(table.label_scratch(scores, result, matrix), np.uint8)
+    scratch = np.empty(table.label_scratch(scores, result, matrix, threads), np.uint8)
     table.label(scores, result, matrix, values, outside, scratch, threads)
     return result
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from runtime._kernels import Intensity, LaunchPlan, LaunchTable
+from runtime._kernels import DeviceMaskScores, Intensity, LaunchPlan, LaunchTable
 from runtime.cuda.arrays import DeviceArray
 from runtime.cuda.compile import cached_cubin, compiler_version
 from runtime.cuda.driver import CudaDevice, CudaModule
@@ -136,9 +136,13 @@ class CudaTable:
         """See `_kernels.KernelTable.argmax`; `values` lies on the device too."""
         self._run(self._plans.argmax(scores, result, values, threads))
 
-    def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64]) -> int:
+    def mask_scores(self, features: Any, vectors: Any, biases: Any) -> DeviceMaskScores:
+        """See `_kernels.KernelTable.mask_scores`; the scratch of `label` then holds every score."""
+        return self._plans.mask_scores(features, vectors, biases)
+
+    def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64], threads: int) -> int:
         """Bytes of scratch that `label` needs."""
-        return self._plans.label_scratch(scores, result, matrix)
+        return self._plans.label_scratch(scores, result, matrix, threads)
 
     def label(
         self,
