@@ -193,9 +193,9 @@ nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::
     const char* name;
     Code code;
     std::uint8_t bits;
-  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},    {"int16", Code::Int, 16},
-               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},    {"uint64", Code::UInt, 64},
-               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}};
+  } types[] = {{"int8", Code::Int, 8},     {"uint8", Code::UInt, 8},     {"int16", Code::Int, 16},
+               {"uint16", Code::UInt, 16}, {"int32", Code::Int, 32},     {"int64", Code::Int, 64},
+               {"uint64", Code::UInt, 64}, {"float16", Code::Float, 16}, {"float32", Code::Float, 32}};
   for (const auto& known : types)
     if (type == known.name)
       return nb::ndarray<nb::device::cuda>(reinterpret_cast<void*>(pointer), shape.size(), shape.data(),

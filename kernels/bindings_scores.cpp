@@ -1,5 +1,6 @@
 // The calls that turn class scores into labels: it checks arrays, then calls a table.
 #include "bindings.h"
+#include "confidence.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -118,9 +119,24 @@ std::int64_t label_scratch(const Table& table, const From& scores, const AnyOut<
   return table.label_scratch(label_sizes<Table>(scores, result, matrix), threads);
 }
 
+template <class Table>
+using Gathered = Array<Table, std::int64_t, 2>;
+
+template <class Table>
+Gather gather_into(const Table& table, const Gathered<Table>& gathered, int classes) {
+  if (!gathered.is_valid()) return {nullptr, 0};
+  check_device(table, gathered);
+  const std::size_t columns = gathered.shape(1);
+  if (gathered.shape(0) != std::size_t(classes) || (columns != kCountColumns && columns != kGatherColumns))
+    throw std::invalid_argument("gathered must have one row per class, of " + std::to_string(kCountColumns) +
+                                " columns, or of " + std::to_string(kGatherColumns) + " with confidence");
+  return {gathered.data(), int(columns)};
+}
+
 template <class Table, class From>
 auto label(const Table& table, const From& scores, const AnyOut<Table, 3>& result, const Matrix& matrix,
-           const AnyIn<Table, 1>& values, std::uint16_t outside, const Bytes<Table>& scratch, int threads) {
+           const AnyIn<Table, 1>& values, std::uint16_t outside, const Bytes<Table>& scratch, int threads,
+           const Gathered<Table>& gathered) {
   check_threads(threads);
   check_device(table, array_of<Table>(scores), result, values, scratch);
   Label call = label_sizes<Table>(scores, result, matrix);
@@ -128,6 +144,7 @@ auto label(const Table& table, const From& scores, const AnyOut<Table, 3>& resul
   call.outside = outside;
   if (call.label == LabelValue::uint8 && outside > 255)
     throw std::invalid_argument("outside must be 0 to 255 where result is uint8");
+  call.gather = gather_into(table, gathered, call.scores.classes);
   call.scratch = scratch.data();
   check_scratch(scratch, table.label_scratch(call, threads));
   return table.label(call, threads);
@@ -138,12 +155,15 @@ void def_label(nb::class_<Table>& table) {
   table
       .def("label_scratch", &label_scratch<Table, From>, "scores"_a.noconvert(), "result"_a.noconvert(),
            "matrix"_a.noconvert(), "threads"_a, "Bytes of scratch that label() needs.")
-      .def("label", &label<Table, From>, "scores"_a.noconvert(), "result"_a.noconvert(),
-           "matrix"_a.noconvert(), "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a,
-           nb::call_guard<nb::gil_scoped_release>(),
-           "values[argmax of the trilinear scores] on the result grid; `scores` (C, D, H, W) or "
-           "mask_scores(); "
-           "`matrix` (3, 4) maps result index to score index.");
+      .def(
+          "label", &label<Table, From>, "scores"_a.noconvert(), "result"_a.noconvert(),
+          "matrix"_a.noconvert(), "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a,
+          "gathered"_a.noconvert().none() = nb::none(), nb::call_guard<nb::gil_scoped_release>(),
+          "values[argmax of the trilinear scores] on the result grid; `scores` (C, D, H, W) or "
+          "mask_scores(); "
+          "`matrix` (3, 4) maps result index to score index. `gathered` (C, 8) becomes voxels, those at the "
+          "border, first index (3) and last index + 1 (3) of each class; (C, 10) also sums of its margin and "
+          "entropy.");
 }
 
 template <class Table>
@@ -171,6 +191,9 @@ template void def_score_calls(nb::class_<KernelTable>&);
 template void def_score_calls(nb::class_<LaunchTable>&);
 
 void def_mask_scores(nb::module_& m) {
+  m.attr("MARGIN_ONE") = double(kMarginOne);
+  m.attr("MOST_MARGIN") = double(kMostMargin);
+  m.attr("ENTROPY_ONE") = double(kEntropyOne);
   def_mask_scores_of<KernelTable>(m, "MaskScores");
   def_mask_scores_of<LaunchTable>(m, "DeviceMaskScores");
 }

@@ -10,6 +10,7 @@
 #include "argmax.h"
 #include "core/map.h"
 #include "core/scratch.h"
+#include "gather.h"
 #include "scores.h"
 
 namespace zeus {
@@ -23,6 +24,7 @@ struct Label {
   Matrix34 matrix;     // result index to score index
   const void* values;  // label of each class
   std::uint16_t outside;
+  Gather gather;
   void* scratch;  // of label_scratch_bytes()
 };
 

@@ -103,6 +103,20 @@ struct LabelAligned {
             visit(d, h, w, smaller(w + kWindow, to.axis[2]), lane);
   }
 
+  template <class Lanes>
+  VOXEL_FN void gathered_task(std::int64_t task, int lane, const Lanes& lanes) const {
+    this->task(task, lane);
+    if (task >= blocks()) return;
+    const Cells &slow = axis[map.source_axis[0]], &middle = axis[map.source_axis[1]];
+    const int begin = int(task) * block(),
+              end = smaller(begin + block(), score_size.axis[map.source_axis[0]]);
+    for (int c = begin; c < end; ++c)
+      for (int i = slow.first[c]; i < slow.last[c]; ++i)
+        for (int j = middle.inside.first; j < middle.inside.last; ++j)
+          lanes.add_row(result + i * stride(result_size, 0) + j * stride(result_size, 1), i, j,
+                        axis[map.source_axis[2]].inside, lane);
+  }
+
  private:
   // Corner scores of up to every class in one cell, indexed d + 2 * (h + 2 * w).
   struct Candidates {

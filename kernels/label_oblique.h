@@ -54,6 +54,16 @@ struct LabelOblique {
           run(a, b, k, smaller(int(Run::kLength), result_size.axis[2] - k), lane);
   }
 
+  template <class Lanes>
+  VOXEL_FN void gathered_task(std::int64_t task, int lane, const Lanes& lanes) const {
+    this->task(task, lane);
+    const int i = int(task / sides(1)) * kSide, j = int(task % sides(1)) * kSide;
+    for (int a = i; a < smaller(i + kSide, int(result_size.axis[0])); ++a)
+      for (int b = j; b < smaller(j + kSide, int(result_size.axis[1])); ++b)
+        lanes.add_row(result + (std::int64_t(a) * result_size.axis[1] + b) * result_size.axis[2], a, b,
+                      row_span(matrix, score_size, a, b, result_size.axis[2]), lane);
+  }
+
  private:
   VOXEL_FN int sides(int axis) const { return (result_size.axis[axis] + kSide - 1) / kSide; }
 

@@ -9,6 +9,7 @@
 #include "core/types.h"
 #include "histogram.h"
 #include "label.h"
+#include "label_confident.h"
 #include "label_oblique.h"
 #include "prepare_aligned.h"
 #include "prepare_oblique.h"
@@ -71,18 +72,33 @@ VOXEL_FN void launch_argmax(const Argmax& given, Launch launch) {
   });
 }
 
+template <class S, class R, class Launch>
+VOXEL_FN void launch_label_as(const Label& given, Launch launch) {
+  const char *const from = name_of(given.scores.type), *const to = name_of(given.label);
+  const Gather& gather = given.gather;
+  if (gather.columns > 0)
+    launch(Entry{"gather_clear", nullptr, nullptr},
+           GatherClear{gather.table, given.result_size, given.scores.classes, gather.columns});
+  if (gather.columns == kGatherColumns) {
+    launch(Entry{"label_confident", from, to}, LabelConfident<StoredScores<S>, R, PlainSums>(given, 0));
+    return;
+  }
+  const CellMaps maps = cell_maps(given);
+  launch(Entry{"guarded_argmax", from, nullptr}, ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
+  launch(Entry{"shared_winner", nullptr, nullptr}, SharedWinner{maps.winners, maps.cells, given.scores.size});
+  const LabelOblique<StoredScores<S>, R> kernel(given, 0);
+  launch(Entry{"label", from, to}, kernel);
+  if (gather.columns > 0)
+    launch(Entry{"gather_rows", to, nullptr},
+           GatherRows<R, PlainSums>{kernel.result, kernel.result_size, kernel.score_size, kernel.matrix,
+                                    kernel.values, gather.table, gather.columns});
+}
+
 template <class Launch>
 VOXEL_FN void launch_label_from_scores(const Label& given, Launch launch) {
-  const CellMaps maps = cell_maps(given);
-  const char* const from = name_of(given.scores.type);
   with_real(given.scores.type, [&](auto score) {
-    using S = typename decltype(score)::type;
-    launch(Entry{"guarded_argmax", from, nullptr}, ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
-    launch(Entry{"shared_winner", nullptr, nullptr},
-           SharedWinner{maps.winners, maps.cells, given.scores.size});
     with_label(given.label, [&](auto label) {
-      launch(Entry{"label", from, name_of(given.label)},
-             LabelOblique<StoredScores<S>, typename decltype(label)::type>(given, 0));
+      launch_label_as<typename decltype(score)::type, typename decltype(label)::type>(given, launch);
     });
   });
 }

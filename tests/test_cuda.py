@@ -236,6 +236,31 @@ def test_cuda_label_of_features_makes_the_bits_of_the_cpu(cuda, features, classe
         np.testing.assert_array_equal(cuda.to_host(made), expected)
 
 
+@pytest.mark.parametrize("columns", [8, 10])
+@pytest.mark.parametrize(("classes", "label"), [(5, np.uint8), (14, np.uint16), (255, np.uint8)])
+def test_cuda_label_gathers_what_the_cpu_does(cuda, classes, label, columns):
+    given = (
+        rough_scores(4, (6, 7, 9), np.float16),
+        noise((classes, 4), np.float32),
+        noise((classes,), np.float32, 1),
+    )
+    shape, values = (9, 8, 21), shuffled(classes, label)
+    device = [cuda.to_device(array) for array in given]
+    stored = rough_scores(classes, (6, 7, 9), np.float32)
+    pairs = [(stored, cuda.to_device(stored)), (CPU.mask_scores(*given), cuda.mask_scores(*device))]
+    maps = (oblique((0.7, 0.6, 0.4)), aligned((2, 0, 1), (1, -1, 1), (0.4, 0.9, 0.8), (6, 7, 9), -0.9))
+    for (scores, on_device), matrix in itertools.product(pairs, maps):
+        expected, table = np.empty(shape, label), np.full((classes, columns), -5, np.int64)
+        scratch = np.empty(CPU.label_scratch(scores, expected, matrix, 1), np.uint8)
+        CPU.label(scores, expected, matrix, values, 99, scratch, 1, table)
+        made, gathered = cuda.empty(shape, label), cuda.to_device(np.full_like(table, 77))
+        work = cuda.empty((cuda.label_scratch(on_device, made, matrix, 1),), np.uint8)
+        cuda.label(on_device, made, matrix, cuda.to_device(values), 99, work, 1, gathered)
+        np.testing.assert_array_equal(cuda.to_host(made), expected)
+        np.testing.assert_array_equal(cuda.to_host(gathered), table)
+        assert table[:, 0].sum() > 0
+
+
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 33)])
 def test_cuda_label_makes_the_bits_of_the_cpu_for_thin_scores(cuda, size):
     for matrix in (aligned((0, 1, 2), (1, 1, 1), (0.4, 0.3, 0.2), size, -0.7), oblique((0.3, 0.3, 0.3))):

@@ -79,6 +79,10 @@ def every_launch() -> dict[str, Any]:
         plans.append(table.argmax(scores, labels, values, 1))
         scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
+        for columns in (8, 10):
+            given = array((3, *size), real), array(size, label), OBLIQUE, array((3,), label), 0
+            gathered = array((3, columns), "int64")
+            plans.append(table.label(*given, array(scratch, "uint8"), 1, gathered))
         labels, values = array(size, label), array((3,), label)
         if label == "uint8":
             vectors, biases = array((3, 4), "float32"), array((3,), "float32")

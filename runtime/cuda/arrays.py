@@ -33,7 +33,7 @@ class DeviceArray:
         Args:
             device: Where.
             shape: Elements along each axis.
-            dtype: int8, uint8, int16, uint16, int32, uint64, float16 or float32.
+            dtype: int8, uint8, int16, uint16, int32, int64, uint64, float16 or float32.
 
         Raises:
             DeviceError: There is not so much memory.

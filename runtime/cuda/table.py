@@ -153,9 +153,10 @@ class CudaTable:
         outside: int,
         scratch: Any,
         threads: int,
+        gathered: Any = None,
     ) -> None:
-        """See `_kernels.KernelTable.label`; `values` lies on the device too."""
-        self._run(self._plans.label(scores, result, matrix, values, outside, scratch, threads))
+        """See `_kernels.KernelTable.label`; `values` and `gathered` lie on the device too."""
+        self._run(self._plans.label(scores, result, matrix, values, outside, scratch, threads, gathered))
 
     def _run(self, plan: LaunchPlan) -> None:
         """Put every launch of a plan on the stream."""

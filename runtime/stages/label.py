@@ -3,19 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime import _kernels
 from runtime.bundle import Target
 from runtime.errors import UsageError
 from runtime.kernels import Kernels, scratch
 from runtime.volume import Affine, Grid
 
-__all__ = ["label", "label_features"]
+__all__ = ["Gathered", "gather_table", "label", "label_features"]
 
 Value = TypeVar("Value", np.uint8, np.uint16)
+
+_COUNT_COLUMNS, _COLUMNS = 8, 10
+"""Voxels, border voxels, first (3), last (3); with confidence also the sums of margin and entropy."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was learnt about each of C classes while a grid was labelled; integers until the last division.
+
+    A voxel belongs to the class that gave it its label, the lowest one where several have that
+    label. Voxels outside the scores belong to none.
+
+    Attributes:
+        voxels: How many, (C,) int64.
+        border_voxels: How many of them lie in the first or last plane of any axis, (C,) int64.
+        first: Index of the first voxel along each axis, (C, 3) int64; the grid's size where there is none.
+        last: One past the last such index, (C, 3) int64; 0 where there is none.
+        mean_margin: Lead of the best interpolated score over the second-best, in units of score,
+            each voxel at most 8192 and rounded down to 2^-16, (C,); NaN without voxels, None
+            where confidence was not asked for.
+        mean_entropy: Entropy of the softmax over all classes, 0 (sure) … 1 (every class alike), (C,),
+            within 2^-14 bits before it is divided by log2(C); NaN and None as for `mean_margin`.
+            Where the best score is not finite the margin counts as 0 and the entropy as 1.
+    """
+
+    voxels: NDArray[np.int64]
+    border_voxels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    mean_margin: NDArray[np.float64] | None
+    mean_entropy: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, table: NDArray[np.int64]) -> Gathered:
+        """Read a table that `label` or `label_features` has filled.
+
+        Args:
+            table: From `gather_table`.
+        """
+        margin, entropy = None, None
+        if table.shape[1] == _COLUMNS:
+            voxels = np.where(table[:, 0] > 0, table[:, 0], np.nan)
+            margin = table[:, 8] / (_kernels.MARGIN_ONE * voxels)
+            entropy = table[:, 9] / (_kernels.ENTROPY_ONE * np.log2(len(table)) * voxels)
+        return cls(table[:, 0], table[:, 1], table[:, 2:5], table[:, 5:8], margin, entropy)
+
+
+def gather_table(classes: int, confidence: bool) -> NDArray[np.int64]:
+    """A table for `label` or `label_features` to fill in the same pass.
+
+    Args:
+        classes: C.
+        confidence: Whether margins and entropies are summed too, which costs a comparison of all
+            classes at every voxel; counts and boxes cost almost nothing.
+
+    Returns:
+        (C, 8), or (C, 10) with confidence; not initialised.
+    """
+    return np.empty((classes, _COLUMNS if confidence else _COUNT_COLUMNS), np.int64)
 
 
 def label(
@@ -25,6 +86,7 @@ def label(
     values: NDArray[Value],
     kernels: Kernels,
     world: Affine | None = None,
+    gathered: NDArray[np.int64] | None = None,
 ) -> NDArray[Value]:
     """Give every voxel of a grid the label whose interpolated score is highest.
 
@@ -39,6 +101,7 @@ def label(
         values: Label value of each class, (C,); the result has its type.
         kernels: Where to run.
         world: RAS+ of `onto` to RAS+ of `scores_grid`, (4, 4) rigid; identity when absent.
+        gathered: A `gather_table` to fill.
 
     Returns:
         (I, J, K) of `onto`.
@@ -49,7 +112,7 @@ def label(
         TypeError: An array has the wrong type or is not C-contiguous.
     """
     _check_shape("scores", scores, scores_grid)
-    return _label(scores, onto, values, onto.index_to(scores_grid, world), kernels)
+    return _label(scores, onto, values, onto.index_to(scores_grid, world), kernels, gathered)
 
 
 def label_features(
@@ -60,6 +123,7 @@ def label_features(
     values: NDArray[Value],
     kernels: Kernels,
     world: Affine | None = None,
+    gathered: NDArray[np.int64] | None = None,
 ) -> NDArray[Value]:
     """Give every voxel of a grid the label of the target that its features fit best.
 
@@ -75,6 +139,7 @@ def label_features(
         values: Label value of each target, (T,); the result has its type.
         kernels: Where to run.
         world: RAS+ of `onto` to RAS+ of `features_grid`, (4, 4) rigid; identity when absent.
+        gathered: A `gather_table` to fill.
 
     Returns:
         (I, J, K) of `onto`.
@@ -88,7 +153,7 @@ def label_features(
     vectors = np.array([target.vector for target in targets], np.float32)
     biases = np.array([target.bias for target in targets], np.float32)
     scores = kernels.table.mask_scores(features, vectors, biases)
-    return _label(scores, onto, values, onto.index_to(features_grid, world), kernels)
+    return _label(scores, onto, values, onto.index_to(features_grid, world), kernels, gathered)
 
 
 def _check_shape(name: str, array: NDArray[Any], grid: Grid) -> None:
@@ -98,7 +163,12 @@ def _check_shape(name: str, array: NDArray[Any], grid: Grid) -> None:
 
 
 def _label(
-    scores: Any, onto: Grid, values: NDArray[Value], matrix: Affine, kernels: Kernels
+    scores: Any,
+    onto: Grid,
+    values: NDArray[Value],
+    matrix: Affine,
+    kernels: Kernels,
+    gathered: NDArray[np.int64] | None,
 ) -> NDArray[Value]:
     """Labels of `onto`; `matrix` (4, 4) maps its indices to those of the scores."""
     table, threads = kernels.table, kernels.threads
@@ -106,5 +176,5 @@ def _label(
     result = np.empty(onto.shape, values.dtype)
     work = scratch(table.label_scratch(scores, result, rows, threads))
     outside = int(values[0]) if len(values) else 0
-    table.label(scores, result, rows, values, outside, work, threads)
+    table.label(scores, result, rows, values, outside, work, threads, gathered)
     return result
