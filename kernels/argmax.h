@@ -11,8 +11,9 @@ struct Argmax {
   Real type;
   int classes;
   std::int64_t voxels;
-  const std::uint8_t* values;  // label of each class
-  std::uint8_t* result;        // (voxels)
+  const void* values;  // label of each class
+  void* result;        // (voxels)
+  LabelValue label;    // type of both
 };
 
 namespace {
@@ -29,31 +30,47 @@ VOXEL_FN float at_least(float x) {
   return x * (x < 0 ? 1 + kSlack : 1 - kSlack) - kTiny;
 }
 
-// With `guarded`, a voxel whose winner is so close to a lower class that rounding in an interpolation could
-// make them tie (the lower would win), or is infinite, becomes kUndecided; `values` is not used.
-template <class S, bool guarded>
+// A voxel's state while classes are gone through in order. `lower` ends as the best score among the classes
+// below the winner.
+template <bool guarded>
+VOXEL_FN void take_score(float score, int c, float& best, float& lower, int& label) {
+  const bool wins = score > best;
+  if (guarded) lower = wins ? best : lower;
+  best = wins ? score : best;
+  label = wins ? c : label;
+}
+
+// The winner, unless rounding in an interpolation could make it tie with a lower class, or it is infinite.
+VOXEL_FN std::uint8_t sure_winner(float best, float lower, int label) {
+  const bool sure = (at_least(best) > at_most(lower)) & (best < infinity());
+  return sure ? std::uint8_t(label) : kUndecided;
+}
+
+// With `guarded`, the sure winner instead of its label; `values` is not used.
+template <class S, class R, bool guarded>
 struct ArgmaxOf {
   static constexpr int kPart = 1024;  // voxels worked on together; its state stays in the first cache
 
   const S* scores;
   int classes;
   std::int64_t size;
-  const std::uint8_t* values;
-  std::uint8_t* result;
+  const R* values;
+  R* result;
 
   VOXEL_FN explicit ArgmaxOf(const Argmax& given, int)
       : scores(static_cast<const S*>(given.scores)),
         classes(given.classes),
         size(given.voxels),
-        values(given.values),
-        result(given.result) {}
+        values(static_cast<const R*>(given.values)),
+        result(static_cast<R*>(given.result)) {}
 
   VOXEL_FN std::int64_t extent() const { return size; }
 
   VOXEL_FN void operator()(std::int64_t voxel) const {
     float best = -infinity(), lower = -infinity();
     int label = 0;
-    for (int c = 0; c < classes; ++c) step(real_value(scores[c * size + voxel]), c, best, lower, label);
+    for (int c = 0; c < classes; ++c)
+      take_score<guarded>(real_value(scores[c * size + voxel]), c, best, lower, label);
     result[voxel] = named(best, lower, label);
   }
 
@@ -71,24 +88,14 @@ struct ArgmaxOf {
     }
     for (int c = 0; c < classes; ++c) {
       load_row(scores + c * size + first, count, row);
-      for (int n = 0; n < count; ++n) step(row[n], c, best[n], lower[n], label[n]);
+      for (int n = 0; n < count; ++n) take_score<guarded>(row[n], c, best[n], lower[n], label[n]);
     }
     for (int n = 0; n < count; ++n) result[first + n] = named(best[n], lower[n], label[n]);
   }
 
  private:
-  // `lower` ends as the best score among the classes below the winner.
-  static VOXEL_FN void step(float score, int c, float& best, float& lower, int& label) {
-    const bool wins = score > best;
-    if (guarded) lower = wins ? best : lower;
-    best = wins ? score : best;
-    label = wins ? c : label;
-  }
-
-  VOXEL_FN std::uint8_t named(float best, float lower, int label) const {
-    if (!guarded) return values[label];
-    const bool sure = (at_least(best) > at_most(lower)) & (best < infinity());
-    return sure ? std::uint8_t(label) : kUndecided;
+  VOXEL_FN R named(float best, float lower, int label) const {
+    return guarded ? R(sure_winner(best, lower, label)) : values[label];
   }
 };
 

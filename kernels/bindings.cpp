@@ -1,4 +1,4 @@
-// With bindings_labels.cpp and bindings_arrays.cpp, what knows Python: it checks arrays, then calls a table.
+// With the other bindings*, the only files that know Python: they check arrays, then call a table.
 #include "bindings.h"
 
 #include <nanobind/nanobind.h>
@@ -21,10 +21,21 @@
 
 namespace nb = nanobind;
 using namespace nb::literals;
+using zeus::AnyIn;
+using zeus::AnyOut;
+using zeus::Array;
+using zeus::Bytes;
+using zeus::check_device;
 using zeus::check_scratch;
 using zeus::check_threads;
+using zeus::is_type;
 using zeus::KernelTable;
 using zeus::LaunchTable;
+using zeus::Matrix;
+using zeus::matrix_of;
+using zeus::On;
+using zeus::real_type;
+using zeus::same;
 using zeus::Size3;
 using zeus::size_of;
 
@@ -32,23 +43,8 @@ namespace {
 
 constexpr const char* kScoreTypes = "scores must be float32, float16 or bfloat16";
 
-// Where the arrays of a table lie.
-template <class Table>
-using On = std::conditional_t<std::is_same_v<Table, LaunchTable>, nb::device::cuda, nb::device::cpu>;
-
-template <class Table>
-using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
-template <class Table>
-using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, On<Table>>;
 template <class Table>
 using Counts = nb::ndarray<std::uint64_t, nb::shape<zeus::Histogram::kBins>, nb::c_contig, On<Table>>;
-template <class Table, int axes>
-using AnyIn = nb::ndarray<nb::ro, nb::ndim<axes>, nb::c_contig, On<Table>>;
-template <class Table, int axes>
-using AnyOut = nb::ndarray<nb::ndim<axes>, nb::c_contig, On<Table>>;
-template <class Table, class T, int axes>
-using Array = nb::ndarray<T, nb::ndim<axes>, nb::c_contig, On<Table>>;
-using Matrix = nb::ndarray<const double, nb::shape<3, 4>, nb::c_contig, nb::device::cpu>;
 using Triple = std::array<std::int64_t, 3>;
 
 // The folded form of clamp((slope * stored + intercept - shift) * gain, low, high).
@@ -63,14 +59,6 @@ zeus::Intensity intensity(double slope, double intercept, double shift, double g
           float(outside),      float(empty)};
 }
 
-bool same(const Size3& a, const Size3& b) {
-  return a.axis[0] == b.axis[0] && a.axis[1] == b.axis[1] && a.axis[2] == b.axis[2];
-}
-
-bool is_type(nb::dlpack::dtype type, nb::dlpack::dtype_code code, int bits) {
-  return type.code == std::uint8_t(code) && type.bits == bits && type.lanes == 1;
-}
-
 zeus::Stored stored_type(nb::dlpack::dtype type) {
   using Code = nb::dlpack::dtype_code;
   if (is_type(type, Code::Int, 8)) return zeus::Stored::int8;
@@ -80,35 +68,6 @@ zeus::Stored stored_type(nb::dlpack::dtype type) {
   if (is_type(type, Code::Int, 32)) return zeus::Stored::int32;
   if (is_type(type, Code::Float, 32)) return zeus::Stored::float32;
   throw nb::type_error("source must be int8, uint8, int16, uint16, int32 or float32");
-}
-
-zeus::Real real_type(nb::dlpack::dtype type, const char* message) {
-  if (is_type(type, nb::dlpack::dtype_code::Float, 32)) return zeus::Real::float32;
-  if (is_type(type, nb::dlpack::dtype_code::Float, 16)) return zeus::Real::float16;
-  if (is_type(type, nb::dlpack::dtype_code::Bfloat, 16)) return zeus::Real::bfloat16;
-  throw nb::type_error(message);
-}
-
-zeus::Matrix34 matrix_of(const Matrix& matrix) {
-  zeus::Matrix34 copy;
-  std::memcpy(&copy, matrix.data(), sizeof copy);
-  for (const auto& row : copy.row)
-    for (double entry : row)
-      if (!(std::abs(entry) < 1e9))
-        throw std::invalid_argument("matrix has an entry that is not finite or is huge");
-  return copy;
-}
-
-template <class Table, class... Arrays>
-void check_device(const Table& table, const Arrays&... arrays) {
-  if constexpr (std::is_same_v<Table, LaunchTable>)
-    if (((arrays.device_id() != table.device) || ...))
-      throw std::invalid_argument("every array must lie on CUDA device " + std::to_string(table.device));
-}
-
-int class_count(std::size_t count) {
-  if (count < 2 || count > 255) throw std::invalid_argument("scores must have 2 to 255 classes");
-  return int(count);
 }
 
 zeus::Prepare prepare_sizes(Size3 source, Size3 result, const Matrix& matrix, const Triple& samples,
@@ -214,58 +173,6 @@ auto blend_normalise(const Table& table, const Array<Table, float, 4>& sum,
                                threads);
 }
 
-template <class Table>
-auto argmax(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-            const Lookup<Table>& values, int threads) {
-  check_threads(threads);
-  check_device(table, scores, result, values);
-  const int classes = class_count(scores.shape(0));
-  const zeus::Real type = real_type(scores.dtype(), kScoreTypes);
-  const Size3 size = size_of(scores, "scores");
-  if (values.shape(0) != std::size_t(classes))
-    throw std::invalid_argument("values must have one entry per class");
-  if (!same(size, size_of(result, "result")))
-    throw std::invalid_argument("scores and result have different sizes");
-  return table.argmax({scores.data(), type, classes, zeus::voxels(size), values.data(), result.data()},
-                      threads);
-}
-
-template <class Table>
-zeus::Label label_sizes(const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-                        const Matrix& matrix) {
-  zeus::Label call{};
-  call.scores = scores.data();
-  call.type = real_type(scores.dtype(), kScoreTypes);
-  call.classes = class_count(scores.shape(0));
-  call.score_size = size_of(scores, "scores");
-  call.result = result.data();
-  call.result_size = size_of(result, "result");
-  call.matrix = matrix_of(matrix);
-  return call;
-}
-
-template <class Table>
-std::int64_t label_scratch(const Table& table, const AnyIn<Table, 4>& scores,
-                           const Array<Table, std::uint8_t, 3>& result, const Matrix& matrix) {
-  return table.label_scratch(label_sizes<Table>(scores, result, matrix));
-}
-
-template <class Table>
-auto label(const Table& table, const AnyIn<Table, 4>& scores, const Array<Table, std::uint8_t, 3>& result,
-           const Matrix& matrix, const Lookup<Table>& values, std::uint8_t outside,
-           const Bytes<Table>& scratch, int threads) {
-  check_threads(threads);
-  check_device(table, scores, result, values, scratch);
-  zeus::Label call = label_sizes<Table>(scores, result, matrix);
-  if (values.shape(0) != std::size_t(call.classes))
-    throw std::invalid_argument("values must have one entry per class");
-  call.values = values.data();
-  call.outside = outside;
-  call.scratch = scratch.data();
-  check_scratch(scratch, table.label_scratch(call));
-  return table.label(call, threads);
-}
-
 // The same calls for both kinds of table.
 template <class Table>
 void def_calls(nb::class_<Table>& table) {
@@ -287,17 +194,8 @@ void def_calls(nb::class_<Table>& table) {
            "weight_sum"_a.noconvert(), "origin"_a, "threads"_a, release_gil,
            "Add `weight * tile` into `sum` and `weight` into `weight_sum` at `origin`.")
       .def("blend_normalise", &blend_normalise<Table>, "sum"_a.noconvert(), "weight_sum"_a.noconvert(),
-           "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.")
-      .def("argmax", &argmax<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "values"_a.noconvert(),
-           "threads"_a, release_gil,
-           "values[argmax of scores over axis 0]; the lowest class wins a tie, NaN never wins.")
-      .def("label_scratch", &label_scratch<Table>, "scores"_a.noconvert(), "result"_a.noconvert(),
-           "matrix"_a.noconvert(), "Bytes of scratch that label() needs.")
-      .def("label", &label<Table>, "scores"_a.noconvert(), "result"_a.noconvert(), "matrix"_a.noconvert(),
-           "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a, release_gil,
-           "values[argmax of the trilinear scores] on the result grid; `matrix` (3, 4) maps result index to "
-           "score "
-           "index.");
+           "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.");
+  def_score_calls(table);
 }
 
 // An array in device memory, as DLPack hands it to a LaunchTable; keeps `owner` alive.
@@ -308,9 +206,10 @@ nb::ndarray<nb::device::cuda> device_capsule(std::uintptr_t pointer, const std::
     const char* name;
     Code code;
     std::uint8_t bits;
-  } types[] = {{"int8", Code::Int, 8},       {"uint8", Code::UInt, 8},     {"int16", Code::Int, 16},
-               {"uint16", Code::UInt, 16},   {"int32", Code::Int, 32},     {"uint64", Code::UInt, 64},
-               {"float16", Code::Float, 16}, {"float32", Code::Float, 32}, {"bfloat16", Code::Bfloat, 16}};
+  } types[] = {{"int8", Code::Int, 8},        {"uint8", Code::UInt, 8},     {"int16", Code::Int, 16},
+               {"uint16", Code::UInt, 16},    {"int32", Code::Int, 32},     {"int64", Code::Int, 64},
+               {"uint64", Code::UInt, 64},    {"float16", Code::Float, 16}, {"float32", Code::Float, 32},
+               {"bfloat16", Code::Bfloat, 16}};
   for (const auto& known : types)
     if (type == known.name)
       return nb::ndarray<nb::device::cuda>(reinterpret_cast<void*>(pointer), shape.size(), shape.data(),
@@ -372,6 +271,7 @@ NB_MODULE(_kernels, m) {
 
   nb::class_<KernelTable> table(m, "KernelTable", "Every kernel, built for one target.");
   table.def_ro("name", &KernelTable::name);
+  zeus::def_mask_scores(m);
   def_calls(table);
   def_label_calls(table);
   zeus::def_array_calls(m);

@@ -1,11 +1,14 @@
 // The CPU table. Built once per target with different -m flags; ZEUS_TARGET names the build.
 #include "core/tasks.h"
 #include "core/types.h"
+#include "gather_lanes.h"
 #include "kernel_table.h"
 #include "label_aligned.h"
+#include "label_confident.h"
 #include "label_oblique.h"
 #include "prepare_aligned.h"
 #include "prepare_oblique.h"
+#include "product_cache.h"
 
 namespace zeus {
 namespace {
@@ -67,35 +70,85 @@ std::int64_t histogram_scratch(int threads) {
 
 void argmax(const Argmax& given, int threads) {
   with_real(given.type, [&](auto score) {
-    ArgmaxOf<typename decltype(score)::type, false> kernel(given, threads);
-    run(kernel, threads);
+    with_label(given.label, [&](auto label) {
+      ArgmaxOf<typename decltype(score)::type, typename decltype(label)::type, false> kernel(given, threads);
+      run(kernel, threads);
+    });
   });
+}
+
+template <class Kernel, class R>
+void run_gathering(const Label& given, int threads) {
+  Gathering<Kernel, R> kernel(given, threads);
+  run(kernel, threads);
+  kernel.lanes.merge();
+}
+
+template <class Kernel, class R>
+void run_label(const Label& given, int threads) {
+  if (given.gather.columns > 0) return run_gathering<Kernel, R>(given, threads);
+  Kernel kernel(given, threads);
+  run(kernel, threads);
+}
+
+// What is left once every score voxel has its winner.
+template <class Source, class R>
+void label_cells(const Label& given, int threads) {
+  const CellMaps maps = cell_maps(given);
+  SharedWinner cells = {maps.winners, maps.cells, given.scores.size};
+  run(cells, threads);
+  if (axis_map(given.matrix, given.result_size).aligned)
+    run_label<LabelAligned<Source, R>, R>(given, threads);
+  else
+    run_label<LabelOblique<Source, R>, R>(given, threads);
+}
+
+template <class S, class R>
+void label_as(const Label& given, int threads) {
+  const bool made = given.scores.features > 0;
+  if (given.gather.columns == kGatherColumns) {
+    if (made)
+      run_gathering<LabelConfident<CachedProducts<S>, R, PlainSums>, R>(given, threads);
+    else
+      run_gathering<LabelConfident<StoredScores<S>, R, PlainSums>, R>(given, threads);
+  } else if (made) {
+    ProductWinners<S> winners(given, threads);
+    run(winners, threads);
+    label_cells<CachedProducts<S>, R>(given, threads);
+  } else {
+    ArgmaxOf<S, std::uint8_t, true> winners(winners_of(given), threads);
+    run(winners, threads);
+    label_cells<StoredScores<S>, R>(given, threads);
+  }
 }
 
 void label(const Label& given, int threads) {
-  const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
-  with_real(given.type, [&](auto score) {
-    using S = typename decltype(score)::type;
-    ArgmaxOf<S, true> winners(
-        {given.scores, given.type, given.classes, voxels(given.score_size), nullptr, maps.winners}, threads);
-    run(winners, threads);
-    SharedWinner cells = {maps.winners, maps.cells, given.score_size};
-    run(cells, threads);
-    if (axis_map(given.matrix, given.result_size).aligned) {
-      LabelAligned<S> kernel(given, threads);
-      run(kernel, threads);
-    } else {
-      LabelOblique<S> kernel(given, threads);
-      run(kernel, threads);
-    }
+  with_real(given.scores.type, [&](auto stored) {
+    with_label(given.label, [&](auto label) {
+      label_as<typename decltype(stored)::type, typename decltype(label)::type>(given, threads);
+    });
   });
 }
 
-std::int64_t label_scratch(const Label& given) {
-  if (!axis_map(given.matrix, given.result_size).aligned)
-    return scratch_bytes(cell_maps(0, given.score_size).end);
-  LabelAligned<float> kernel(given, 1);
-  return scratch_bytes(kernel.layout(0));
+template <class Kernel>
+std::int64_t gathering_bytes(const Label& given, int threads) {
+  return scratch_bytes(Gathering<Kernel, std::uint8_t>(given, threads).layout(0, threads));
+}
+
+// Enough to gather, whether or not that is asked for: only what is touched takes memory.
+template <class Source>
+std::int64_t label_scratch_from(const Label& given, int threads) {
+  using R = std::uint8_t;
+  const bool aligned = axis_map(given.matrix, given.result_size).aligned;
+  const std::int64_t cells = aligned ? gathering_bytes<LabelAligned<Source, R>>(given, threads)
+                                     : gathering_bytes<LabelOblique<Source, R>>(given, threads);
+  return larger(cells, gathering_bytes<LabelConfident<Source, R, PlainSums>>(given, threads));
+}
+
+std::int64_t label_scratch(const Label& given, int threads) {
+  if (given.scores.features == 0) return label_scratch_from<StoredScores<float>>(given, threads);
+  return larger(label_scratch_from<CachedProducts<float>>(given, threads),
+                scratch_bytes(ProductWinners<float>(given, threads).layout(0, threads)));
 }
 
 std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {

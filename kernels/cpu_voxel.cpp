@@ -79,7 +79,7 @@ std::int64_t histogram_scratch(int) {
   return launch_histogram_scratch();
 }
 
-std::int64_t label_scratch(const Label& given) {
+std::int64_t label_scratch(const Label& given, int) {
   return launch_label_scratch(given);
 }
 

@@ -8,11 +8,14 @@
 // - Positions of oblique maps, and of every label, are found in double precision, which most cards other than
 //   data-centre ones do at 1/32 or 1/64 of the rate of single precision. For aligned labels, tables of the
 //   places along each axis, as prepare_taps makes them, would give the same bits without.
+// - What is gathered with labels is summed by one thread for each row of the result: few atomics, but
+//   neighbouring threads read and write far apart. With confidence that thread also labels the row.
 // - Halves and bytes are moved one by one: a warp's 32 neighbours fill 64 or 32 bytes of a transaction.
 #include "argmax.h"
 #include "blend.h"
 #include "histogram.h"
 #include "label.h"
+#include "label_confident.h"
 #include "label_oblique.h"
 #include "launch_shape.h"
 #include "prepare_aligned.h"
@@ -41,6 +44,20 @@ __device__ __forceinline__ void each_voxel(const Kernel& kernel, std::int64_t ex
 __device__ __forceinline__ void add(std::uint64_t* to, std::uint32_t count) {
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(count));
 }
+
+// How threads add to one table.
+struct AtomicSums {
+  static __device__ __forceinline__ void add(std::int64_t* to, std::int64_t value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+  }
+  // Most rows change nothing; what another thread has just written only costs one atomic more.
+  static __device__ __forceinline__ void lower(std::int64_t* to, std::int64_t value) {
+    if (*to > value) atomicMin(reinterpret_cast<long long*>(to), static_cast<long long>(value));
+  }
+  static __device__ __forceinline__ void raise(std::int64_t* to, std::int64_t value) {
+    if (*to < value) atomicMax(reinterpret_cast<long long*>(to), static_cast<long long>(value));
+  }
+};
 
 // Counts a part of the voxels. Most bins of a scan lie together: a window around the largest bin of a sample
 // is counted in shared memory, the others go to the tally at once. Integers, so the order of threads changes
@@ -136,12 +153,21 @@ ZEUS_ENTRY(histogram_clear, zeus::HistogramClear)
 ZEUS_ENTRY(blend_add, zeus::BlendAdd)
 ZEUS_ENTRY(blend_normalise, zeus::BlendNormalise)
 
-#define ZEUS_SCORES(from, S)                                 \
-  ZEUS_ENTRY(argmax_##from, zeus::ArgmaxOf<S, false>)        \
-  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, true>) \
-  ZEUS_ENTRY(label_##from, zeus::LabelOblique<S>)
+#define ZEUS_LABELS(from, S, to, R)                                             \
+  ZEUS_ENTRY(argmax_##from##_##to, zeus::ArgmaxOf<S, R, false>)                 \
+  ZEUS_ENTRY(label_##from##_##to, zeus::LabelOblique<zeus::StoredScores<S>, R>) \
+  ZEUS_ENTRY(label_confident_##from##_##to, zeus::LabelConfident<zeus::StoredScores<S>, R, zeus::AtomicSums>)
+
+#define ZEUS_SCORES(from, S)                                               \
+  ZEUS_LABELS(from, S, uint8, std::uint8_t)                                \
+  ZEUS_LABELS(from, S, uint16, std::uint16_t)                              \
+  ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, std::uint8_t, true>) \
+  ZEUS_ENTRY(scores_##from, zeus::ScoreVoxels<S>)
 
 ZEUS_SCORES(float32, float)
 ZEUS_SCORES(float16, zeus::Half)
 ZEUS_SCORES(bfloat16, zeus::Bfloat16)
 ZEUS_ENTRY(shared_winner, zeus::SharedWinner)
+ZEUS_ENTRY(gather_clear, zeus::GatherClear)
+ZEUS_ENTRY(gather_rows_uint8, zeus::GatherRows<std::uint8_t, zeus::AtomicSums>)
+ZEUS_ENTRY(gather_rows_uint16, zeus::GatherRows<std::uint16_t, zeus::AtomicSums>)

@@ -30,7 +30,7 @@ struct KernelTable {
   // Bytes of scratch that a call needs; only sizes, matrix and samples are read.
   std::int64_t (*prepare_scratch)(const Prepare&, int threads);
   std::int64_t (*histogram_scratch)(int threads);
-  std::int64_t (*label_scratch)(const Label&);
+  std::int64_t (*label_scratch)(const Label&, int threads);
   std::int64_t (*components_scratch)(const Size3&, std::int64_t runs);
 };
 

@@ -10,50 +10,52 @@
 #include "argmax.h"
 #include "core/map.h"
 #include "core/scratch.h"
+#include "gather.h"
+#include "scores.h"
 
 namespace zeus {
 
 // The arguments as they come from a caller.
 struct Label {
-  const void* scores;  // (classes, score_size)
-  Real type;
-  int classes;
-  Size3 score_size;
-  std::uint8_t* result;
+  Scores scores;
+  void* result;
+  LabelValue label;  // type of `result` and `values`
   Size3 result_size;
-  Matrix34 matrix;             // result index to score index
-  const std::uint8_t* values;  // label of each class
-  std::uint8_t outside;
+  Matrix34 matrix;     // result index to score index
+  const void* values;  // label of each class
+  std::uint16_t outside;
+  Gather gather;
   void* scratch;  // of label_scratch_bytes()
 };
 
 namespace {
 
-// The first part of the scratch: what label_cells.h makes and both label kernels read.
+// The first part of the scratch: what both label kernels read.
 struct CellMaps {
   std::uint8_t* winners;  // guarded argmax of every score voxel
   std::uint8_t* cells;    // shared winner of the eight corners of every cell, or kUndecided
   std::uintptr_t end;
 };
 
-VOXEL_FN CellMaps cell_maps(std::uintptr_t scratch, const Size3& score_size) {
+VOXEL_FN CellMaps cell_maps(std::uintptr_t scratch, const Size3& size) {
   Carver carver = {scratch};
   CellMaps maps;
-  maps.winners = carver.take<std::uint8_t>(voxels(score_size));
-  maps.cells = carver.take<std::uint8_t>(voxels(score_size));
+  maps.winners = carver.take<std::uint8_t>(voxels(size));
+  maps.cells = carver.take<std::uint8_t>(voxels(size));
   maps.end = carver.at;
   return maps;
 }
 
-// Elements to the upper neighbour along each axis; 0 where the axis has one voxel.
-struct Steps {
-  std::int64_t to[3];
-};
+VOXEL_FN CellMaps cell_maps(const Label& given) {
+  return cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.scores.size);
+}
 
-VOXEL_FN Steps steps(const Size3& size) {
-  Steps s;
-  for (int axis = 0; axis < 3; ++axis) s.to[axis] = size.axis[axis] > 1 ? stride(size, axis) : 0;
-  return s;
+// The argmax that fills `winners` where scores lie in an array.
+VOXEL_FN Argmax winners_of(const Label& given) {
+  const Scores& scores = given.scores;
+  return {scores.data,         scores.type, scores.classes,
+          voxels(scores.size), nullptr,     cell_maps(given).winners,
+          LabelValue::uint8};
 }
 
 // The cells: one byte for the corner voxels at (d, h, w) and its upper neighbours.

@@ -15,37 +15,39 @@ struct Cells {
   std::int32_t *first, *last;
 };
 
-template <class S>
+template <class Source, class R>
 struct LabelAligned {
   static constexpr int kWindow = 8;  // cells judged together
   static constexpr int kMostClasses = 255;
 
-  const S* scores;
+  using Element = typename Source::Element;
+
+  Source source;
   int classes;
   Size3 score_size;
-  std::uint8_t* result;
+  R* result;
   Size3 result_size;
   Matrix34 matrix;
   AxisMap map;
-  const std::uint8_t* values;
-  std::uint8_t outside;
+  const R* values;
+  R outside;
   const std::uint8_t* cells;
   Cells axis[3];  // of each score axis
 
-  VOXEL_FN explicit LabelAligned(const Label& given, int)
-      : scores(static_cast<const S*>(given.scores)),
-        classes(given.classes),
-        score_size(given.score_size),
-        result(given.result),
+  VOXEL_FN LabelAligned(const Label& given, int threads)
+      : source(given.scores),
+        classes(given.scores.classes),
+        score_size(given.scores.size),
+        result(static_cast<R*>(given.result)),
         result_size(given.result_size),
         map(axis_map(given.matrix, given.result_size)),
-        values(given.values),
-        outside(given.outside) {
+        values(static_cast<const R*>(given.values)),
+        outside(R(given.outside)) {
     matrix = without_noise(given.matrix, map);
-    layout(reinterpret_cast<std::uintptr_t>(given.scratch));
+    layout(reinterpret_cast<std::uintptr_t>(given.scratch), threads);
   }
 
-  VOXEL_FN std::uintptr_t layout(std::uintptr_t scratch) {
+  VOXEL_FN std::uintptr_t layout(std::uintptr_t scratch, int threads) {
     const CellMaps maps = cell_maps(scratch, score_size);
     cells = maps.cells;
     Carver carver = {maps.end};
@@ -55,10 +57,11 @@ struct LabelAligned {
       axis[n].first = carver.take<std::int32_t>(score_size.axis[n]);
       axis[n].last = carver.take<std::int32_t>(score_size.axis[n]);
     }
-    return carver.at;
+    return source.layout(carver.at, threads, 2);
   }
 
   VOXEL_FN void ready() {
+    source.ready();
     for (int n = 0; n < 3; ++n) {
       const int along = map.result_axis[n], size = score_size.axis[n];
       axis[n].inside = inside_span(matrix.row[n], along, size, result_size.axis[along]);
@@ -80,7 +83,7 @@ struct LabelAligned {
     return blocks() + result_size.axis[0] - (inside.last - inside.first);
   }
 
-  VOXEL_FN void task(std::int64_t task, int) const {
+  VOXEL_FN void task(std::int64_t task, int lane) const {
     const int slow = map.source_axis[0];
     if (task >= blocks()) {
       int plane = int(task - blocks());
@@ -97,7 +100,21 @@ struct LabelAligned {
       for (int h = from.axis[1]; h < to.axis[1]; ++h)
         if (axis[0].last[d] > 0 && axis[1].last[h] > 0)
           for (int w = from.axis[2]; w < to.axis[2]; w += kWindow)
-            visit(d, h, w, smaller(w + kWindow, to.axis[2]));
+            visit(d, h, w, smaller(w + kWindow, to.axis[2]), lane);
+  }
+
+  template <class Lanes>
+  VOXEL_FN void gathered_task(std::int64_t task, int lane, const Lanes& lanes) const {
+    this->task(task, lane);
+    if (task >= blocks()) return;
+    const Cells &slow = axis[map.source_axis[0]], &middle = axis[map.source_axis[1]];
+    const int begin = int(task) * block(),
+              end = smaller(begin + block(), score_size.axis[map.source_axis[0]]);
+    for (int c = begin; c < end; ++c)
+      for (int i = slow.first[c]; i < slow.last[c]; ++i)
+        for (int j = middle.inside.first; j < middle.inside.last; ++j)
+          lanes.add_row(result + i * stride(result_size, 0) + j * stride(result_size, 1), i, j,
+                        axis[map.source_axis[2]].inside, lane);
   }
 
  private:
@@ -114,8 +131,8 @@ struct LabelAligned {
     return (score_size.axis[map.source_axis[0]] + block() - 1) / block();
   }
 
-  static VOXEL_FN void fill(std::uint8_t* row, std::int64_t count, std::uint8_t value) {
-    __builtin_memset(row, value, std::size_t(count));
+  static VOXEL_FN void fill(R* row, std::int64_t count, R value) {
+    for (std::int64_t n = 0; n < count; ++n) row[n] = value;
   }
 
   // Every result voxel in cells `c` of the slow axis, as if each cell were decided.
@@ -131,17 +148,17 @@ struct LabelAligned {
     if (first == last) return;
     for (int m = 0; m < score_size.axis[middle]; ++m) {
       if (axis[middle].last[m] == 0) continue;
-      std::uint8_t* const made = result + first * plane + axis[middle].first[m] * row;
+      R* const made = result + first * plane + axis[middle].first[m] * row;
       make_row(c, m, made);
       for (int i = first; i < last; ++i)
         for (int j = axis[middle].first[m]; j < axis[middle].last[m]; ++j) {
-          std::uint8_t* const copy = result + i * plane + j * row;
-          if (copy != made) __builtin_memcpy(copy, made, std::size_t(row));
+          R* const copy = result + i * plane + j * row;
+          if (copy != made) __builtin_memcpy(copy, made, std::size_t(row) * sizeof(R));
         }
     }
   }
 
-  VOXEL_FN void make_row(int c, int m, std::uint8_t* __restrict row) const {
+  VOXEL_FN void make_row(int c, int m, R* __restrict row) const {
     const int fast = map.source_axis[2];
     const std::uint8_t* __restrict line =
         cells + c * stride(score_size, map.source_axis[0]) + m * stride(score_size, map.source_axis[1]);
@@ -156,19 +173,20 @@ struct LabelAligned {
   }
 
   // The undecided cells among [first, last) of one row of cells.
-  VOXEL_FN void visit(int d, int h, int first, int last) const {
+  VOXEL_FN void visit(int d, int h, int first, int last, int lane) const {
     const std::uint8_t* row = cells + d * stride(score_size, 0) + h * stride(score_size, 1);
     unsigned open = 0;
     for (int w = first; w < last; ++w)
       open |= unsigned((row[w] == kUndecided) & (axis[2].last[w] > 0)) << (w - first);
     if (open == 0) return;
 
+    const Corners<Element> at = source.around(d, h, first, lane);
     Judged judged;
-    judge(d, h, first, judged);
+    judge(at, smaller(kWindow + 1, score_size.axis[2] - first), judged);
     for (int n = 0; n < last - first; ++n)
       if (open >> n & 1) {
         Candidates some;
-        gather(d, h, first + n, judged, n, some);
+        gather(at, judged, n, some);
         decide(d, h, first + n, some);
       }
   }
@@ -179,17 +197,11 @@ struct LabelAligned {
     float to_reach[kWindow];               // some class scores at least this everywhere in the cell
   };
 
-  VOXEL_FN void judge(int d, int h, int first, Judged& judged) const {
-    const Steps up = steps(score_size);
-    const S* p = scores + d * stride(score_size, 0) + h * stride(score_size, 1) + first;
-    const int count = smaller(kWindow + 1, score_size.axis[2] - first);
+  VOXEL_FN void judge(const Corners<Element>& at, int count, Judged& judged) const {
     for (int n = 0; n < kWindow; ++n) judged.to_reach[n] = -infinity();
-    for (int c = 0; c < classes; ++c, p += voxels(score_size)) {
+    for (int c = 0; c < classes; ++c) {
       float row[4][kWindow + 1];
-      corner_row(p, count, row[0]);
-      corner_row(p + up.to[0], count, row[1]);
-      corner_row(p + up.to[1], count, row[2]);
-      corner_row(p + up.to[0] + up.to[1], count, row[3]);
+      for (int q = 0; q < 4; ++q) corner_row(at.row[q] + c * at.apart, count, row[q]);
       float low[kWindow + 1], high[kWindow + 1], odd[kWindow + 1];
       for (int n = 0; n <= kWindow; ++n) {
         low[n] = smaller(smaller(row[0][n], row[1][n]), smaller(row[2][n], row[3][n]));
@@ -207,7 +219,7 @@ struct LabelAligned {
   }
 
   // The last voxel of a row is repeated.
-  static VOXEL_FN void corner_row(const S* p, int count, float* row) {
+  static VOXEL_FN void corner_row(const Element* p, int count, float* row) {
     if (count == kWindow + 1) {
       load_row(p, kWindow, row);
       row[kWindow] = real_value(p[kWindow]);
@@ -216,20 +228,16 @@ struct LabelAligned {
     }
   }
 
-  VOXEL_FN void gather(int d, int h, int w, const Judged& judged, int n, Candidates& some) const {
-    const Steps up = steps(score_size);
-    const S* const cell = scores + d * stride(score_size, 0) + h * stride(score_size, 1) + w;
+  // Those of the cell at `n` in the window that may win somewhere in it.
+  VOXEL_FN void gather(const Corners<Element>& at, const Judged& judged, int n, Candidates& some) const {
     const float to_reach = at_least(judged.to_reach[n]);
     some.count = 0;
     for (int c = 0; c < classes; ++c) {
       if (at_most(judged.highest[c][n]) < to_reach) continue;
-      const S* p = cell + c * voxels(score_size);
       some.label[some.count] = std::uint8_t(c);
       float* const corner = some.corner[some.count++];
       for (int x = 0; x < 2; ++x)
-        for (int y = 0; y < 2; ++y)
-          for (int z = 0; z < 2; ++z)
-            corner[z + 2 * (y + 2 * x)] = real_value(p[z * up.to[0] + y * up.to[1] + x * up.to[2]]);
+        for (int q = 0; q < 4; ++q) corner[q + 4 * x] = real_value(at.row[q][c * at.apart + n + x * at.over]);
     }
   }
 

@@ -6,78 +6,85 @@
 namespace zeus {
 namespace {
 
-template <class S>
+template <class Source, class R>
 struct LabelOblique {
-  static constexpr int kRows = 8;  // rows of one task
+  static constexpr int kSide = 4;  // planes and rows of one task: neighbours read the same cells
+  static constexpr int kKept = 4;  // score rows along each axis that a source may keep for them
 
-  const S* scores;
+  Source source;
   int classes;
   Size3 score_size;
-  std::uint8_t* result;
+  R* result;
   Size3 result_size;
   Matrix34 matrix;
-  const std::uint8_t* values;
-  std::uint8_t outside;
+  const R* values;
+  R outside;
   const std::uint8_t* cells;
 
-  VOXEL_FN explicit LabelOblique(const Label& given, int)
-      : scores(static_cast<const S*>(given.scores)),
-        classes(given.classes),
-        score_size(given.score_size),
-        result(given.result),
+  VOXEL_FN LabelOblique(const Label& given, int threads)
+      : source(given.scores),
+        classes(given.scores.classes),
+        score_size(given.scores.size),
+        result(static_cast<R*>(given.result)),
         result_size(given.result_size),
         matrix(without_noise(given.matrix, axis_map(given.matrix, given.result_size))),
-        values(given.values),
-        outside(given.outside),
-        cells(cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size).cells) {}
-
-  VOXEL_FN void ready() {}
-  VOXEL_FN Size3 extent() const { return result_size; }
-
-  VOXEL_FN void operator()(int i, int j, int k) const {
-    run(i, j, k, 1, result + (std::int64_t(i) * result_size.axis[1] + j) * result_size.axis[2] + k);
+        values(static_cast<const R*>(given.values)),
+        outside(R(given.outside)) {
+    layout(reinterpret_cast<std::uintptr_t>(given.scratch), threads);
   }
 
-  VOXEL_FN std::int64_t tasks() const { return (rows() + kRows - 1) / kRows; }
+  VOXEL_FN std::uintptr_t layout(std::uintptr_t scratch, int threads) {
+    const CellMaps maps = cell_maps(scratch, score_size);
+    cells = maps.cells;
+    return source.layout(maps.end, threads, kKept);
+  }
 
-  VOXEL_FN void task(std::int64_t task, int) const {
-    const std::int64_t end = smaller((task + 1) * kRows, rows());
-    for (std::int64_t row = task * kRows; row < end; ++row) {
-      const int i = int(row / result_size.axis[1]), j = int(row % result_size.axis[1]);
-      for (int k = 0; k < result_size.axis[2]; k += Run::kLength)
-        run(i, j, k, smaller(int(Run::kLength), result_size.axis[2] - k),
-            result + row * result_size.axis[2] + k);
-    }
+  VOXEL_FN void ready() { source.ready(); }
+  VOXEL_FN Size3 extent() const { return result_size; }
+
+  VOXEL_FN void operator()(int i, int j, int k) const { run(i, j, k, 1, 0); }
+
+  VOXEL_FN std::int64_t tasks() const { return std::int64_t(sides(0)) * sides(1); }
+
+  VOXEL_FN void task(std::int64_t task, int lane) const {
+    const int i = int(task / sides(1)) * kSide, j = int(task % sides(1)) * kSide;
+    for (int k = 0; k < result_size.axis[2]; k += Run::kLength)
+      for (int a = i; a < smaller(i + kSide, int(result_size.axis[0])); ++a)
+        for (int b = j; b < smaller(j + kSide, int(result_size.axis[1])); ++b)
+          run(a, b, k, smaller(int(Run::kLength), result_size.axis[2] - k), lane);
+  }
+
+  template <class Lanes>
+  VOXEL_FN void gathered_task(std::int64_t task, int lane, const Lanes& lanes) const {
+    this->task(task, lane);
+    const int i = int(task / sides(1)) * kSide, j = int(task % sides(1)) * kSide;
+    for (int a = i; a < smaller(i + kSide, int(result_size.axis[0])); ++a)
+      for (int b = j; b < smaller(j + kSide, int(result_size.axis[1])); ++b)
+        lanes.add_row(result + (std::int64_t(a) * result_size.axis[1] + b) * result_size.axis[2], a, b,
+                      row_span(matrix, score_size, a, b, result_size.axis[2]), lane);
   }
 
  private:
-  VOXEL_FN std::int64_t rows() const { return std::int64_t(result_size.axis[0]) * result_size.axis[1]; }
+  VOXEL_FN int sides(int axis) const { return (result_size.axis[axis] + kSide - 1) / kSide; }
 
-  VOXEL_FN void run(int i, int j, int k, int count, std::uint8_t* out) const {
+  VOXEL_FN void run(int i, int j, int k, int count, int lane) const {
     const double start[3] = {double(i), double(j), double(k)};
+    R* const out = result + (std::int64_t(i) * result_size.axis[1] + j) * result_size.axis[2] + k;
     Run at;
     places(matrix, score_size, start, count, at);
     for (int n = 0; n < count; ++n) {
-      const std::int64_t cell =
-          at.low[0][n] * stride(score_size, 0) + at.low[1][n] * stride(score_size, 1) + at.low[2][n];
-      const std::uint8_t shared = cells[cell];
-      out[n] = values[shared != kUndecided ? shared : best(scores + cell, at, n)];
+      const int d = at.low[0][n], h = at.low[1][n], w = at.low[2][n];
+      const std::uint8_t shared = cells[d * stride(score_size, 0) + h * stride(score_size, 1) + w];
+      out[n] = values[shared != kUndecided ? shared : best(source.around(d, h, w, lane), at, n)];
     }
     for (int n = 0; n < count; ++n) out[n] = is_inside(matrix, score_size, i, j, k + n) ? out[n] : outside;
   }
 
-  VOXEL_FN int best(const S* p, const Run& at, int n) const {
-    const Steps up = steps(score_size);
-    const std::int64_t z = up.to[0], y = up.to[1], x = up.to[2], apart = voxels(score_size);
-    const float tz = at.part[0][n], ty = at.part[1][n], tx = at.part[2][n];
+  VOXEL_FN int best(const Corners<typename Source::Element>& cell, const Run& at, int n) const {
     float top = -infinity();
     int label = 0;
-    for (int c = 0; c < classes; ++c, p += apart) {
-      const float a = mix(real_value(p[0]), real_value(p[z]), tz);
-      const float b = mix(real_value(p[x]), real_value(p[z + x]), tz);
-      const float d = mix(real_value(p[y]), real_value(p[z + y]), tz);
-      const float e = mix(real_value(p[y + x]), real_value(p[z + y + x]), tz);
-      const float score = mix(mix(a, d, ty), mix(b, e, ty), tx);
+    for (int c = 0; c < classes; ++c) {
+      const float score = interpolated(cell, c, at.part[0][n], at.part[1][n], at.part[2][n]);
       label = score > top ? c : label;
       top = score > top ? score : top;
     }

@@ -95,7 +95,7 @@ std::int64_t LaunchTable::histogram_scratch(int) const {
   return launch_histogram_scratch();
 }
 
-std::int64_t LaunchTable::label_scratch(const Label& given) const {
+std::int64_t LaunchTable::label_scratch(const Label& given, int) const {
   return launch_label_scratch(given);
 }
 

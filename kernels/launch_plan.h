@@ -35,7 +35,7 @@ struct LaunchTable {
 
   std::int64_t prepare_scratch(const Prepare& given, int threads) const;
   std::int64_t histogram_scratch(int threads) const;
-  std::int64_t label_scratch(const Label& given) const;
+  std::int64_t label_scratch(const Label& given, int threads) const;
 };
 
 }  // namespace zeus

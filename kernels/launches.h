@@ -9,6 +9,7 @@
 #include "core/types.h"
 #include "histogram.h"
 #include "label.h"
+#include "label_confident.h"
 #include "label_oblique.h"
 #include "prepare_aligned.h"
 #include "prepare_oblique.h"
@@ -64,23 +65,67 @@ VOXEL_FN void launch_blend_normalise(const BlendNormalise& given, Launch launch)
 template <class Launch>
 VOXEL_FN void launch_argmax(const Argmax& given, Launch launch) {
   with_real(given.type, [&](auto score) {
-    launch(Entry{"argmax", name_of(given.type), nullptr},
-           ArgmaxOf<typename decltype(score)::type, false>(given, 0));
+    with_label(given.label, [&](auto label) {
+      launch(Entry{"argmax", name_of(given.type), name_of(given.label)},
+             ArgmaxOf<typename decltype(score)::type, typename decltype(label)::type, false>(given, 0));
+    });
   });
 }
 
+template <class S, class R, class Launch>
+VOXEL_FN void launch_label_as(const Label& given, Launch launch) {
+  const char *const from = name_of(given.scores.type), *const to = name_of(given.label);
+  const Gather& gather = given.gather;
+  if (gather.columns > 0)
+    launch(Entry{"gather_clear", nullptr, nullptr},
+           GatherClear{gather.table, given.result_size, given.scores.classes, gather.columns});
+  if (gather.columns == kGatherColumns) {
+    launch(Entry{"label_confident", from, to}, LabelConfident<StoredScores<S>, R, PlainSums>(given, 0));
+    return;
+  }
+  const CellMaps maps = cell_maps(given);
+  launch(Entry{"guarded_argmax", from, nullptr}, ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
+  launch(Entry{"shared_winner", nullptr, nullptr}, SharedWinner{maps.winners, maps.cells, given.scores.size});
+  const LabelOblique<StoredScores<S>, R> kernel(given, 0);
+  launch(Entry{"label", from, to}, kernel);
+  if (gather.columns > 0)
+    launch(Entry{"gather_rows", to, nullptr},
+           GatherRows<R, PlainSums>{kernel.result, kernel.result_size, kernel.score_size, kernel.matrix,
+                                    kernel.values, gather.table, gather.columns});
+}
+
+template <class Launch>
+VOXEL_FN void launch_label_from_scores(const Label& given, Launch launch) {
+  with_real(given.scores.type, [&](auto score) {
+    with_label(given.label, [&](auto label) {
+      launch_label_as<typename decltype(score)::type, typename decltype(label)::type>(given, launch);
+    });
+  });
+}
+
+// Where launch_label puts the scores it makes of features, and where they end.
+VOXEL_FN float* label_scores(const Label& given, std::uintptr_t scratch, std::uintptr_t& end) {
+  Carver carver = {cell_maps(scratch, given.scores.size).end};
+  float* const scores = carver.take<float>(given.scores.classes * voxels(given.scores.size));
+  end = carver.at;
+  return scores;
+}
+
+// Features become whole scores first: each is made once, by neighbours that read neighbours, and everything
+// after is what stored scores get. Making them again at every voxel that needs them would save their memory
+// and cost a read of eight corners of all features each time.
 template <class Launch>
 VOXEL_FN void launch_label(const Label& given, Launch launch) {
-  const CellMaps maps = cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.score_size);
-  const Argmax winners = {given.scores, given.type,  given.classes, voxels(given.score_size),
-                          nullptr,      maps.winners};
-  with_real(given.type, [&](auto score) {
-    using S = typename decltype(score)::type;
-    launch(Entry{"guarded_argmax", name_of(given.type), nullptr}, ArgmaxOf<S, true>(winners, 0));
-    launch(Entry{"shared_winner", nullptr, nullptr},
-           SharedWinner{maps.winners, maps.cells, given.score_size});
-    launch(Entry{"label", name_of(given.type), nullptr}, LabelOblique<S>(given, 0));
+  if (given.scores.features == 0) return launch_label_from_scores(given, launch);
+  std::uintptr_t end;
+  float* const scores = label_scores(given, reinterpret_cast<std::uintptr_t>(given.scratch), end);
+  with_real(given.scores.type, [&](auto feature) {
+    launch(Entry{"scores", name_of(given.scores.type), nullptr},
+           ScoreVoxels<typename decltype(feature)::type>(given.scores, scores));
   });
+  Label from_scores = given;
+  from_scores.scores = {scores, Real::float32, given.scores.classes, given.scores.size, 0, nullptr, nullptr};
+  launch_label_from_scores(from_scores, launch);
 }
 
 // Bytes of scratch that the launches of a call need.
@@ -95,7 +140,9 @@ VOXEL_FN std::int64_t launch_histogram_scratch() {
 }
 
 VOXEL_FN std::int64_t launch_label_scratch(const Label& given) {
-  return scratch_bytes(cell_maps(0, given.score_size).end);
+  std::uintptr_t end = cell_maps(0, given.scores.size).end;
+  if (given.scores.features > 0) label_scores(given, 0, end);
+  return scratch_bytes(end);
 }
 
 }  // namespace

@@ -18,13 +18,12 @@ from runtime.report import Clock
 from runtime.stages.channels import choose_channels
 from runtime.stages.clean import clean
 from runtime.stages.encode import encode
-from runtime.stages.label import label
+from runtime.stages.label import label_features
 from runtime.stages.locate import model_grid
 from runtime.stages.measure import Measurement, coverage, measure
 from runtime.stages.normalise import channel_normalisation
 from runtime.stages.place import Placed, place_channels
 from runtime.stages.prepare import prepare
-from runtime.stages.score import score
 from runtime.study import Series, Study
 from runtime.volume import Grid, Labels
 
@@ -90,13 +89,10 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
     with clock.stage("encode"):
         features = encode(image, device.engine, manifest, kernels, lambda share: progress("encode", share))
     del image
-    with clock.stage("score"):
-        scores = score(features, manifest.targets)
-    del features
     with clock.stage("label"):
         values = np.array([0, *(bundle.structure(t.structure).value for t in manifest.targets[1:])], np.uint8)
-        voxels = label(scores, grid, reference.volume.grid, values, kernels)
-    del scores
+        voxels = label_features(features, grid, manifest.targets, reference.volume.grid, values, kernels)
+    del features
     with clock.stage("clean"):
         removed = clean(voxels, reference.volume.grid.voxel_volume_ml, bundle, kernels)
     names = {structure.value: structure.name for structure in manifest.structures if not structure.union_of}

@@ -57,6 +57,10 @@ template <class T>
 static void atomicMax(T* to, T value) {
   *to = *to < value ? value : *to;
 }
+template <class T>
+static void atomicMin(T* to, T value) {
+  *to = value < *to ? value : *to;
+}
 
 #include "cuda.cu"
 

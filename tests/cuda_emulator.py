@@ -20,11 +20,17 @@ from tests.source_tree import ROOT
 
 STORED = ("int8", "uint8", "int16", "uint16", "int32", "float32")
 REAL = ("float32", "float16", "bfloat16")
+LABELS = ("uint8", "uint16")
 ENTRIES = (
     *(f"prepare_{kind}_{a}_{b}" for kind, a, b in itertools.product(("aligned", "oblique"), STORED, REAL)),
     *(f"histogram_{kind}" for kind in STORED),
-    *(f"{name}_{kind}" for name, kind in itertools.product(("argmax", "guarded_argmax", "label"), REAL)),
-    *("prepare_taps", "histogram_clear", "blend_add", "blend_normalise", "shared_winner"),
+    *(
+        f"{name}_{a}_{b}"
+        for name, a, b in itertools.product(("argmax", "label", "label_confident"), REAL, LABELS)
+    ),
+    *(f"{name}_{kind}" for name, kind in itertools.product(("guarded_argmax", "scores"), REAL)),
+    *(f"gather_rows_{kind}" for kind in LABELS),
+    *("gather_clear", "prepare_taps", "histogram_clear", "blend_add", "blend_normalise", "shared_winner"),
 )
 """Every entry point of cuda.cu."""
 

@@ -212,7 +212,7 @@ def test_quick_run_agrees_with_every_peer_here(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert all(row.keys() >= KEYS for row in rows)
     assert {row["case"].split()[0] for row in rows} == {
-        *("prepare", "statistics", "label", "argmax", "blend", "components", "pack")
+        *("prepare", "statistics", "label", "label_features", "argmax", "blend", "components", "pack")
     }
     assert {row["peer"].split()[0] for row in rows} >= ALWAYS_THERE
     assert [(row["case"], row["peer"]) for row in rows if row["limit"] is not None and not row["agree"]] == []

@@ -166,17 +166,18 @@ def rough_scores(classes: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray
     return np.ascontiguousarray(scores.astype(dtype))
 
 
-def shuffled(classes: int) -> np.ndarray:
-    return np.random.default_rng(5).permutation(np.arange(classes, dtype=np.uint8))
+def shuffled(classes: int, dtype: Any = np.uint8) -> np.ndarray:
+    values = np.random.default_rng(5).permutation(np.arange(classes, dtype=dtype))
+    return values if dtype == np.uint8 else values * dtype(257)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, "bfloat16"])
-@pytest.mark.parametrize("classes", [2, 9, 255])
-def test_cuda_argmax_makes_the_bits_of_the_cpu(cuda, classes, dtype):
-    scores, values = rough_scores(classes, (5, 11, 23), dtype), shuffled(classes)
-    expected = np.empty(scores.shape[1:], np.uint8)
+@pytest.mark.parametrize(("classes", "label"), [(2, np.uint8), (9, np.uint16), (255, np.uint8)])
+def test_cuda_argmax_makes_the_bits_of_the_cpu(cuda, classes, label, dtype):
+    scores, values = rough_scores(classes, (5, 11, 23), dtype), shuffled(classes, label)
+    expected = np.empty(scores.shape[1:], label)
     CPU.argmax(as_dtype(scores, dtype), expected, values, 1)
-    made = cuda.empty(expected.shape, np.uint8)
+    made = cuda.empty(expected.shape, label)
     cuda.argmax(as_dtype(cuda.to_device(scores), dtype), made, cuda.to_device(values), 1)
     np.testing.assert_array_equal(cuda.to_host(made), expected)
 
@@ -188,12 +189,15 @@ def cell_maps(scratch: np.ndarray, address: int, voxels: int) -> list[np.ndarray
     return [scratch[start : start + voxels] for start in (first, second)]
 
 
-def same_label(cuda: CudaTable, scores: Any, shape: Any, matrix: Any, dtype: Any = None) -> None:
-    values, expected, source = shuffled(len(scores)), np.empty(shape, np.uint8), as_dtype(scores, dtype)
-    scratch = np.empty(CPU.label_scratch(source, expected, matrix), np.uint8)
+def same_label(
+    cuda: CudaTable, scores: Any, shape: Any, matrix: Any, label: Any = np.uint8, dtype: Any = None
+) -> None:
+    values, expected = shuffled(len(scores), label), np.empty(shape, label)
+    source = as_dtype(scores, dtype)
+    scratch = np.empty(CPU.label_scratch(source, expected, matrix, 1), np.uint8)
     CPU.label(source, expected, matrix, values, 99, scratch, 1)
-    given, made = as_dtype(cuda.to_device(scores), dtype), cuda.empty(shape, np.uint8)
-    work = cuda.empty((cuda.label_scratch(given, made, matrix),), np.uint8)
+    given, made = as_dtype(cuda.to_device(scores), dtype), cuda.empty(shape, label)
+    work = cuda.empty((cuda.label_scratch(given, made, matrix, 1),), np.uint8)
     cuda.label(given, made, matrix, cuda.to_device(values), 99, work, 1)
     np.testing.assert_array_equal(cuda.to_host(made), expected)
     voxels = scores[0].size
@@ -211,6 +215,56 @@ def test_cuda_label_makes_the_bits_of_the_cpu_for_every_orientation(cuda, dtype)
     scores = rough_scores(6, (9, 11, 13), dtype)
     for matrix in every_map((0.45, 0.62, 0.31), scores.shape[1:]):
         same_label(cuda, scores, (19, 17, 41), matrix, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_cuda_label_makes_the_bits_of_the_cpu_above_255(cuda, dtype):
+    same_label(cuda, rough_scores(6, (9, 11, 13), dtype), (11, 12, 35), oblique((0.7, 0.6, 0.4)), np.uint16)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(("features", "classes"), [(1, 2), (16, 14)])
+def test_cuda_label_of_features_makes_the_bits_of_the_cpu(cuda, features, classes, dtype):
+    given = (
+        rough_scores(features, (9, 11, 13), dtype),
+        noise((classes, features), np.float32),
+        noise((classes,), np.float32, 1),
+    )
+    shape, label = (11, 12, 35), np.uint16 if features == 1 else np.uint8
+    values, expected = shuffled(classes, label), np.empty(shape, label)
+    scores, device_scores = CPU.mask_scores(*given), cuda.mask_scores(*map(cuda.to_device, given))
+    made, device_values = cuda.empty(shape, label), cuda.to_device(values)
+    for matrix in (oblique((0.7, 0.6, 0.4)), aligned((2, 0, 1), (1, -1, 1), (0.4, 0.9, 0.8), (9, 11, 13))):
+        scratch = np.empty(CPU.label_scratch(scores, expected, matrix, 1), np.uint8)
+        CPU.label(scores, expected, matrix, values, 99, scratch, 1)
+        work = cuda.empty((cuda.label_scratch(device_scores, made, matrix, 1),), np.uint8)
+        cuda.label(device_scores, made, matrix, device_values, 99, work, 1)
+        np.testing.assert_array_equal(cuda.to_host(made), expected)
+
+
+@pytest.mark.parametrize("columns", [8, 10])
+@pytest.mark.parametrize(("classes", "label"), [(5, np.uint8), (14, np.uint16), (255, np.uint8)])
+def test_cuda_label_gathers_what_the_cpu_does(cuda, classes, label, columns):
+    given = (
+        rough_scores(4, (6, 7, 9), np.float16),
+        noise((classes, 4), np.float32),
+        noise((classes,), np.float32, 1),
+    )
+    shape, values = (9, 8, 21), shuffled(classes, label)
+    device = [cuda.to_device(array) for array in given]
+    stored = rough_scores(classes, (6, 7, 9), np.float32)
+    pairs = [(stored, cuda.to_device(stored)), (CPU.mask_scores(*given), cuda.mask_scores(*device))]
+    maps = (oblique((0.7, 0.6, 0.4)), aligned((2, 0, 1), (1, -1, 1), (0.4, 0.9, 0.8), (6, 7, 9), -0.9))
+    for (scores, on_device), matrix in itertools.product(pairs, maps):
+        expected, table = np.empty(shape, label), np.full((classes, columns), -5, np.int64)
+        scratch = np.empty(CPU.label_scratch(scores, expected, matrix, 1), np.uint8)
+        CPU.label(scores, expected, matrix, values, 99, scratch, 1, table)
+        made, gathered = cuda.empty(shape, label), cuda.to_device(np.full_like(table, 77))
+        work = cuda.empty((cuda.label_scratch(on_device, made, matrix, 1),), np.uint8)
+        cuda.label(on_device, made, matrix, cuda.to_device(values), 99, work, 1, gathered)
+        np.testing.assert_array_equal(cuda.to_host(made), expected)
+        np.testing.assert_array_equal(cuda.to_host(gathered), table)
+        assert table[:, 0].sum() > 0
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 7, 2), (5, 1, 9), (2, 3, 1), (3, 3, 33)])

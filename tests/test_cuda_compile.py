@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from typing import Any
@@ -73,11 +74,20 @@ def every_launch() -> dict[str, Any]:
         plans.append(
             table.histogram(array(size, stored), array((65536,), "uint64"), array(scratch, "uint8"), 1)
         )
-    for real in REAL:
-        scores, labels, values = array((3, *size), real), array(size, "uint8"), array((3,), "uint8")
+    for real, label in itertools.product(REAL, ("uint8", "uint16")):
+        scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.argmax(scores, labels, values, 1))
-        scores, labels, values = array((3, *size), real), array(size, "uint8"), array((3,), "uint8")
+        scores, labels, values = array((3, *size), real), array(size, label), array((3,), label)
         plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
+        for columns in (8, 10):
+            given = array((3, *size), real), array(size, label), OBLIQUE, array((3,), label), 0
+            gathered = array((3, columns), "int64")
+            plans.append(table.label(*given, array(scratch, "uint8"), 1, gathered))
+        labels, values = array(size, label), array((3,), label)
+        if label == "uint8":
+            vectors, biases = array((3, 4), "float32"), array((3,), "float32")
+            scores = table.mask_scores(array((4, *size), real), vectors, biases)
+            plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
     sums = array((3, *size), "float32"), array(size, "float32")
     plans.append(
         table.blend_add(array((3, 2, 2, 2), "float32"), array((2, 2, 2), "float32"), *sums, (0, 0, 0), 1)

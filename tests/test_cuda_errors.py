@@ -164,10 +164,14 @@ class Calls:
                 "threads": 1,
             },
             "blend_normalise": {"sum": empty((3, *size), np.float32), "weight_sum": weights, "threads": 1},
+            "mask_scores": {
+                "features": empty((2, *size), np.float16), "vectors": empty((3, 2), np.float32),
+                "biases": empty((3,), np.float32),
+            },
             "argmax": {"scores": scores, "result": labels, "values": values, "threads": 1},
             "label": {
                 "scores": scores, "result": labels, "matrix": matrix, "values": values, "outside": 0,
-                "scratch": scratch, "threads": 1,
+                "scratch": scratch, "threads": 1, "gathered": empty((3, 8), np.int64),
             },
         }  # fmt: skip
         self._cuda = cuda
@@ -189,7 +193,8 @@ def calls(cuda: CudaTable, monkeypatch: pytest.MonkeyPatch) -> Calls:
     return Calls(cuda)
 
 
-ARRAYS = ("source", "result", "scratch", "counts", "tile", "weight", "sum", "weight_sum", "scores", "values")
+ARRAYS = ("source", "result", "scratch", "counts", "tile", "weight", "sum", "weight_sum", "scores", "values",
+          "gathered")  # fmt: skip
 NAMES = ("prepare", "histogram", "blend_add", "blend_normalise", "argmax", "label")
 
 
@@ -207,11 +212,27 @@ def test_cuda_call_refuses_host_arrays_other_devices_types_and_shapes(
             calls(name, **{argument: elsewhere})
         wrong_type = cuda.empty(good.shape, np.uint64 if good.dtype != np.uint64 else np.int8)
         for wrong in (np.zeros(good.shape, good.dtype), wrong_type, cuda.empty((2, 2), good.dtype)):
-            with pytest.raises(TypeError):
+            two_axes = argument == "gathered" and wrong.shape == (2, 2)  # as many as it has itself
+            with pytest.raises(ValueError if two_axes else TypeError):
                 calls(name, **{argument: wrong})
     for threads in (0, 257):
         with pytest.raises(ValueError, match="threads must be 1 to 256"):
             calls(name, threads=threads)
+
+
+def test_cuda_mask_scores_refuse_host_arrays_other_devices_types_and_shapes(
+    calls: Calls, cuda: CudaTable
+) -> None:
+    calls("mask_scores")
+    for argument, good in calls.good["mask_scores"].items():
+        elsewhere = _kernels.device_capsule(good.address, good.shape, good.dtype.name, 1, object())
+        with pytest.raises(ValueError, match="every array must lie on CUDA device 0"):
+            calls("mask_scores", **{argument: elsewhere})
+        for wrong in (np.zeros(good.shape, good.dtype), cuda.empty(good.shape, np.int16)):
+            with pytest.raises(TypeError):
+                calls("mask_scores", **{argument: wrong})
+    with pytest.raises(ValueError, match="one column per feature"):
+        calls("mask_scores", vectors=cuda.empty((3, 4), np.float32))
 
 
 def test_cuda_calls_refuse_values_as_the_cpu_does(calls: Calls, cuda: CudaTable) -> None:
@@ -227,6 +248,7 @@ def test_cuda_calls_refuse_values_as_the_cpu_does(calls: Calls, cuda: CudaTable)
         ("blend_add", {"tile": cuda.empty((2, 2, 2, 2), np.float32)}),
         ("blend_normalise", {"weight_sum": cuda.empty((4, 5, 7), np.float32)}),
         ("argmax", {"result": other}),
+        ("label", {"gathered": cuda.empty((3, 9), np.int64)}),
         *((name, {"values": cuda.empty((4,), np.uint8)}) for name in ("argmax", "label")),
     ]
     for name, changed in wrong:

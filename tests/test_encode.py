@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.bundle import Manifest, ModelGrid, Target
+from runtime.bundle import Manifest, ModelGrid
 from runtime.engines.engine import EngineDescription
 from runtime.errors import BundleError
 from runtime.kernels import open_kernels
 from runtime.stages.blend import tile_origins
 from runtime.stages.encode import encode, tile_shape
-from runtime.stages.score import score
 from tests.tiny_bundle import tiny_manifest
 
 KERNELS = open_kernels("cpu", 1)
@@ -102,18 +101,6 @@ def test_encode_refuses_a_network_that_is_not_its_manifest(
 ) -> None:
     with pytest.raises(BundleError, match=rf"tiny-head: the network {words}.*export the bundle again"):
         encode(image(shape), engine, tiled((16, 16, 16)), KERNELS, lambda share: None)
-
-
-def test_score_is_the_dot_product_plus_the_bias() -> None:
-    features = np.random.default_rng(0).standard_normal((3, 4, 5, 6)).astype(np.float32)
-    targets = (Target("", (0.0, 0.0, 0.0), 0.5), Target("a", (1.0, -2.0, 0.25), -1.0))
-    scores = score(features, targets)
-    assert scores.shape == (2, 4, 5, 6)
-    assert scores.dtype == np.float32
-    assert scores.flags.c_contiguous
-    assert np.array_equal(scores[0], np.full((4, 5, 6), 0.5, np.float32))
-    wanted = np.einsum("f,fijk->ijk", [1.0, -2.0, 0.25], features.astype(np.float64)) - 1.0
-    assert np.allclose(scores[1], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def oblique():
 
 
 def run(scores, shape, matrix, values, name="cpu", threads=2, outside=99):
-    table, result = open_kernels(name).table, np.empty(shape, np.uint8)
-    scratch = np.empty(table.label_scratch(scores, result, matrix), np.uint8)
+    table, result = open_kernels(name).table, np.empty(shape, values.dtype)
+    scratch = np.empty(table.label_scratch(scores, result, matrix, threads), np.uint8)
     table.label(scores, result, matrix, values, outside, scratch, threads)
     return result
 
@@ -72,7 +72,7 @@ def plain(scores, shape, matrix, values, outside=99):
             full = mix(mix(*columns[0], y), mix(*columns[1], y), x)
             wins = full > best
             best, winner = np.where(wins, full, best), np.where(wins, c, winner)
-    return np.where(in_d & in_h & in_w, values[winner], outside).astype(np.uint8)
+    return np.where(in_d & in_h & in_w, values[winner], outside).astype(values.dtype)
 
 
 def every_map():
@@ -160,6 +160,19 @@ def test_label_may_shrink_and_miss():
         )
 
 
+@pytest.mark.parametrize("name", kernel_names())
+def test_labels_above_255_are_uint16(name):
+    scores, values = random_scores(5), np.array([0, 255, 256, 40000, 65535], np.uint16)
+    for matrix in every_map():
+        np.testing.assert_array_equal(
+            run(scores, (20, 19, 31), matrix, values, name, outside=777),
+            plain(scores, (20, 19, 31), matrix, values, outside=777),
+        )
+    result = np.empty(scores.shape[1:], np.uint16)
+    open_kernels(name).table.argmax(scores, result, values, 2)
+    np.testing.assert_array_equal(result, values[scores.argmax(0)])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_label_has_the_same_bits_on_every_target_and_thread_count(dtype):
     scores, values = random_scores(6, dtype=dtype), shuffled(6)
@@ -194,20 +207,24 @@ def test_label_refuses_wrong_arrays():
     table, result, matrix = open_kernels().table, np.empty((5, 6, 7), np.uint8), aligned()
     scratch = np.empty(1 << 20, np.uint8)
 
-    def call(scores=scores, result=result, matrix=matrix, values=values, scratch=scratch, threads=1):
-        table.label(scores, result, matrix, values, 0, scratch, threads)
+    def call(
+        scores=scores, result=result, matrix=matrix, values=values, scratch=scratch, threads=1, outside=0
+    ):
+        table.label(scores, result, matrix, values, outside, scratch, threads)
 
     call()
     for wrong in (
         {"scores": scores.astype(np.float64)}, {"scores": scores[..., ::2]}, {"scores": scores[0]},
         {"result": result.astype(np.int16)}, {"values": values.astype(np.int64)}, {"matrix": np.eye(4)},
+        {"values": values.astype(np.uint16)}, {"result": result.astype(np.uint16)}, {"outside": 65536},
     ):  # fmt: skip
         with pytest.raises(TypeError):
             call(**wrong)
     many = np.zeros((256, 2, 2, 2), np.float32)
     for wrong in (
         {"scores": scores[:1], "values": values[:1]}, {"values": values[:2]}, {"scratch": scratch[:99]},
-        {"threads": 0}, {"scores": many, "values": np.zeros(256, np.uint8)}, {"matrix": matrix * np.nan},
+        {"threads": 0}, {"outside": 256}, {"matrix": matrix * np.nan},
+        {"scores": many, "values": np.zeros(256, np.uint8)},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"\w"):
             call(**wrong)

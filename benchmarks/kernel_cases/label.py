@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.comparison import Agreement, Case, CaseMaker, Peer, Setting, share_that_differs
 from benchmarks.kernel_inputs import axial_affine, scores
 from benchmarks.peers import with_monai, with_nnunet, with_numpy, with_scipy, with_torch
 from benchmarks.tasks import LabelTask, Triple, zoomed
+from runtime.bundle import Target
 from runtime.kernels import Kernels
-from runtime.stages.label import label
+from runtime.stages.label import label, label_features
 from runtime.volume import Grid
 
 __all__ = ["cases"]
@@ -24,6 +27,10 @@ _LABELS_QUICK: Triple = (48, 64, 64)
 """More slices than a slab of the torch peer has."""
 _CLASSES = (2, 14, 105)
 _ARGMAX_CLASSES = (14, 105)
+_FEATURES, _FEATURE_CLASSES = 16, (14,)
+_MIXED = 0.1
+"""How much of every other feature a class takes up, so that no product is with 0."""
+
 _MOST_CLASSES_OF_SLOW = 14
 """More classes take SciPy minutes a round and show nothing new."""
 
@@ -32,6 +39,9 @@ _INDEX_BYTES = 8
 
 _TIES = Agreement(
     1e-6, "where two interpolated float32 scores differ by a rounding, either may win: one voxel in a million"
+)
+_PRODUCTS = Agreement(
+    1e-5, "a BLAS adds products in another order: where two scores differ by roundings, either class may win"
 )
 _EXACT = Agreement(0.0, "nothing is computed, only compared")
 
@@ -47,6 +57,11 @@ def cases(setting: Setting) -> Iterator[CaseMaker]:
                 f"label C={classes} {dtype} onto {onto}",
                 partial(_label, classes, dtype, coarse, fine, setting.kernels),
             )
+    for classes in _FEATURE_CLASSES:
+        yield CaseMaker(
+            f"label_features F={_FEATURES} C={classes} float32 onto {onto}",
+            partial(_label_features, classes, coarse, fine, setting.kernels),
+        )
     for classes in _ARGMAX_CLASSES:
         yield CaseMaker(
             f"argmax C={classes} float32 {own}",
@@ -111,6 +126,42 @@ def _label(classes: int, dtype: str, coarse: Triple, fine: Triple, kernels: Kern
         lambda: label(task.scores, task.scores_grid, task.onto, values, kernels),
         peers,
         task.scores.nbytes + voxels,
+        share_that_differs,
+        "share of voxels that differ",
+    )
+
+
+def _label_features(classes: int, coarse: Triple, fine: Triple, kernels: Kernels) -> Case:
+    task = _task(_FEATURES, "float32", coarse, fine, kernels)
+    features, onto = task.scores, task.onto
+    random = np.random.default_rng(4)
+    vectors = np.eye(classes, _FEATURES) + _MIXED * random.standard_normal((classes, _FEATURES))
+    vectors = vectors.astype(np.float32)
+    biases = random.standard_normal(classes).astype(np.float32)
+    targets = [Target(str(n), tuple(vectors[n].tolist()), float(biases[n])) for n in range(classes)]
+    values = np.arange(classes, dtype=np.uint8)
+
+    def multiplied() -> NDArray[np.float32]:
+        made = vectors @ features.reshape(_FEATURES, -1)
+        made += biases[:, None]
+        return np.asarray(made.reshape(classes, *coarse))
+
+    def by_slabs() -> object:
+        return with_torch.label_slabs(replace(task, scores=multiplied()))()
+
+    peers = (
+        Peer(
+            "numpy matmul, then our label",
+            "numpy",
+            lambda: lambda: label(multiplied(), task.scores_grid, onto, values, kernels),
+            _PRODUCTS,
+        ),
+        Peer("torch by slabs of a numpy matmul", "torch", lambda: by_slabs, _PRODUCTS),
+    )
+    return Case(
+        lambda: label_features(features, task.scores_grid, targets, onto, values, kernels),
+        peers,
+        features.nbytes + int(np.prod(fine)),
         share_that_differs,
         "share of voxels that differ",
     )

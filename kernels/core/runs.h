@@ -6,11 +6,13 @@
 namespace zeus {
 namespace {
 
-// The last voxel + 1 of the run that starts at `begin`, eight voxels at a time.
-VOXEL_FN int run_end(const std::uint8_t* row, int begin, int length) {
-  const std::uint64_t same = row[begin] * 0x0101010101010101ull;
+// The last voxel + 1 of the run that starts at `begin`, eight bytes at a time.
+template <class R>
+VOXEL_FN int run_end(const R* row, int begin, int length) {
+  constexpr int many = 8 / sizeof(R);
+  const std::uint64_t same = row[begin] * (~0ull / ((1ull << 8 * sizeof(R)) - 1));
   int k = begin + 1;
-  for (; k + 8 <= length; k += 8) {
+  for (; k + many <= length; k += many) {
     std::uint64_t eight;
     __builtin_memcpy(&eight, row + k, sizeof eight);
     if (eight != same) break;

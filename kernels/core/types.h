@@ -42,6 +42,11 @@ VOXEL_FN auto with_real(Real type, Call call) {
   }
 }
 
+template <class Call>
+VOXEL_FN auto with_label(LabelValue type, Call call) {
+  return type == LabelValue::uint16 ? call(Type<std::uint16_t>()) : call(Type<std::uint8_t>());
+}
+
 VOXEL_FN const char* name_of(Stored type) {
   switch (type) {
     case Stored::int8:
@@ -61,6 +66,10 @@ VOXEL_FN const char* name_of(Stored type) {
 
 VOXEL_FN const char* name_of(Real type) {
   return type == Real::float16 ? "float16" : type == Real::bfloat16 ? "bfloat16" : "float32";
+}
+
+VOXEL_FN const char* name_of(LabelValue type) {
+  return type == LabelValue::uint16 ? "uint16" : "uint8";
 }
 
 }  // namespace

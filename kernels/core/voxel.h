@@ -52,6 +52,7 @@ struct Bfloat16 {
 
 enum class Stored { int8, uint8, int16, uint16, int32, float32 };
 enum class Real { float32, float16, bfloat16 };
+enum class LabelValue { uint8, uint16 };
 
 namespace {
 

@@ -42,7 +42,7 @@ class DeviceArray:
         Args:
             memory: Large enough; mapped where it is the host's.
             shape: Elements along each axis.
-            dtype: int8, uint8, int16, uint16, int32, uint64, float16 or float32.
+            dtype: int8, uint8, int16, uint16, int32, int64, uint64, float16 or float32.
             offset: Bytes of `memory` before the array.
         """
         self.shape, self.dtype, self.device = shape, np.dtype(dtype), memory.stream.device.ordinal

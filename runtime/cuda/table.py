@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from runtime._kernels import Intensity, LaunchPlan, LaunchTable
+from runtime._kernels import DeviceMaskScores, Intensity, LaunchPlan, LaunchTable
 from runtime.cuda.arrays import DLPACK_CUDA, DLPACK_LEGACY, DeviceArray
 from runtime.cuda.compile import cached_cubin, compiler_version
 from runtime.cuda.driver import CudaDevice
@@ -199,10 +199,15 @@ class CudaTable:
         show = self._shown
         self._run(self._plans.argmax(show(scores), show(result), show(values), threads))
 
-    def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64]) -> int:
+    def mask_scores(self, features: Any, vectors: Any, biases: Any) -> DeviceMaskScores:
+        """See `_kernels.KernelTable.mask_scores`; the scratch of `label` then holds every score."""
+        show = self._shown
+        return self._plans.mask_scores(show(features), show(vectors), show(biases))
+
+    def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64], threads: int) -> int:
         """Bytes of scratch that `label` needs."""
         show = self._shown
-        return self._plans.label_scratch(show(scores), show(result), matrix)
+        return self._plans.label_scratch(show(scores), show(result), matrix, threads)
 
     def label(
         self,
@@ -213,11 +218,12 @@ class CudaTable:
         outside: int,
         scratch: Any,
         threads: int,
+        gathered: Any = None,
     ) -> None:
-        """See `_kernels.KernelTable.label`; `values` lies on the device too."""
+        """See `_kernels.KernelTable.label`; `values` and `gathered` lie on the device too."""
         show = self._shown
         plan = self._plans.label(
-            show(scores), show(result), matrix, show(values), outside, show(scratch), threads
+            show(scores), show(result), matrix, show(values), outside, show(scratch), threads, show(gathered)
         )
         self._run(plan)
 
