@@ -214,12 +214,13 @@ def same_label(
 def test_cuda_label_makes_the_bits_of_the_cpu_for_every_orientation(cuda, dtype):
     scores = rough_scores(6, (9, 11, 13), dtype)
     for matrix in every_map((0.45, 0.62, 0.31), scores.shape[1:]):
-        same_label(cuda, scores, (19, 17, 41), matrix, dtype)
+        same_label(cuda, scores, (19, 17, 41), matrix, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_cuda_label_makes_the_bits_of_the_cpu_above_255(cuda, dtype):
-    same_label(cuda, rough_scores(6, (9, 11, 13), dtype), (11, 12, 35), oblique((0.7, 0.6, 0.4)), np.uint16)
+    scores = rough_scores(6, (9, 11, 13), dtype)
+    same_label(cuda, scores, (11, 12, 35), oblique((0.7, 0.6, 0.4)), np.uint16, dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

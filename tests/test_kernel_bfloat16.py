@@ -96,7 +96,7 @@ def test_argmax_and_label_read_bfloat16_scores_as_the_floats_they_are(name: str)
         plain, turned = np.empty((6, 7, 40), np.uint8), np.empty((9, 9, 50), np.uint8)
         table.argmax(scores, plain, values, 2)
         matrix = np.array([[0.6, 0.05, 0, 0], [0, 0.7, 0, 0.1], [0, 0, 0.75, 0.2]])
-        work = np.empty(table.label_scratch(scores, turned, matrix), np.uint8)
+        work = np.empty(table.label_scratch(scores, turned, matrix, 2), np.uint8)
         table.label(scores, turned, matrix, values, 99, work, 2)
         chosen.append((plain, turned))
     for ours, same in zip(*chosen, strict=True):

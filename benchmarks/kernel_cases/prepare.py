@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 
 import numpy as np
-from runtime._kernels import Intensity
 
 from benchmarks.comparison import Agreement, Case, CaseMaker, Peer, Setting, largest_difference
 from benchmarks.kernel_inputs import ct_volume
 from benchmarks.peers import with_monai, with_nnunet, with_scipy, with_simpleitk, with_torch
 from benchmarks.tasks import ResampleTask, Triple, zoomed
+from runtime._kernels import Intensity
 from runtime.kernels import Kernels, scratch
 from runtime.stages.prepare import Normalisation, prepare
 

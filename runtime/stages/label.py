@@ -95,8 +95,8 @@ def label(
     scores get `values[0]`.
 
     Args:
-        scores: (C, D, H, W), C-contiguous float32, float16 or bfloat16; 2…255 classes, class 0 background. Of the
-            host, or where `kernels` run.
+        scores: (C, D, H, W), C-contiguous float32, float16 or bfloat16; 2…255 classes, class 0
+            background. Of the host, or where `kernels` run.
         scores_grid: Where the scores lie.
         onto: Grid of the result.
         values: Label value of each class, (C,); the result has its type.
