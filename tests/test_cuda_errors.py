@@ -239,7 +239,7 @@ def test_cuda_calls_refuse_values_as_the_cpu_does(calls: Calls, cuda: CudaTable)
     small, none = cuda.empty((8,), np.uint8), cuda.empty((0, 5, 6), np.int16)
     other = cuda.empty((4, 5, 7), np.uint8)
     wrong = [
-        *(("prepare", {"samples": samples}) for samples in ((0, 1, 1), (1, 1, 17))),
+        *(("prepare", {"samples": samples}) for samples in ((0, 1, 1), (1, 1, 257))),
         *((name, {"matrix": np.full((3, 4), 1e10)}) for name in ("prepare", "label")),
         *((name, {"scratch": small}) for name in ("prepare", "histogram", "label")),
         *((name, {"source": none}) for name in ("prepare", "histogram")),
