@@ -26,7 +26,16 @@ from typing import Any, TextIO
 
 from benchmarks.comparison import CannotRunError, Case, CaseMaker, Peer, Setting
 from benchmarks.environment import fingerprint
-from benchmarks.kernel_cases import blend, components, label, normalise, pack, prepare, statistics
+from benchmarks.kernel_cases import (
+    blend,
+    components,
+    label,
+    normalise,
+    pack,
+    prepare,
+    run_length,
+    statistics,
+)
 from benchmarks.measure import Effort, available_bytes, copy_bytes_per_s, extra_bytes, interleaved
 from runtime.console import quiet_libraries
 from runtime.errors import ZeusEdgeError
@@ -38,7 +47,7 @@ Row = dict[str, Any]
 
 _FULL = Effort(repeats=20, seconds=60.0, copied_bytes=1 << 28)
 _QUICK = Effort(repeats=2, seconds=1.0, copied_bytes=1 << 25)
-_KERNELS = (prepare, normalise, statistics, label, blend, components, pack)
+_KERNELS = (prepare, normalise, statistics, label, blend, components, pack, run_length)
 _WIDTHS = (8, 10, 11, 8, 7, 8, 7)
 _NAMES = {"cc3d": "cc3d", "monai": "MONAI", "nnunetv2": "nnU-Net", "torch": "torch", "scipy": "SciPy"}
 _DISTRIBUTIONS = (

@@ -23,7 +23,7 @@ from benchmarks.comparison import (
     largest_difference,
     share_that_differs,
 )
-from benchmarks.kernel_cases import components, pack
+from benchmarks.kernel_cases import components, pack, run_length
 from benchmarks.kernel_inputs import scores
 from benchmarks.measure import Effort, extra_bytes, interleaved
 from runtime.kernels import open_kernels
@@ -203,6 +203,15 @@ def test_decoded_seg_shows_a_changed_bit(tmp_path):
     assert case.difference(path, tmp_path / "changed.dcm") > 0
 
 
+def test_decoded_rle_shows_a_changed_byte(tmp_path):
+    case = next(iter(run_length.cases(Setting(True, open_kernels("cpu", 1), tmp_path)))).make()
+    frames = list(case.ours())
+    assert case.difference(frames, frames) == 0
+    changed = bytearray(frames[7])
+    changed[65] ^= 1
+    assert case.difference(frames, [*frames[:7], changed, *frames[8:]]) > 0
+
+
 @pytest.mark.slow
 def test_quick_run_agrees_with_every_peer_here(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
@@ -212,7 +221,8 @@ def test_quick_run_agrees_with_every_peer_here(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert all(row.keys() >= KEYS for row in rows)
     assert {row["case"].split()[0] for row in rows} == {
-        *("prepare", "statistics", "label", "label_features", "argmax", "blend", "components", "pack")
+        *("prepare", "statistics", "label", "label_features", "argmax", "blend", "components", "pack"),
+        "run_length",
     }
     assert {row["peer"].split()[0] for row in rows} >= ALWAYS_THERE
     assert [(row["case"], row["peer"]) for row in rows if row["limit"] is not None and not row["agree"]] == []
