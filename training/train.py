@@ -39,7 +39,7 @@ class TrainingConfig:
 
     Attributes:
         steps: Optimiser steps in all.
-        batch: Patches per step.
+        batch: Heads per step; their sides differ, so one goes through the network after the other.
         rate: Learning rate after the warm-up.
         warm_up: Steps of linear warm-up.
         cool_down: Steps of linear decay to zero at the end.
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (options.run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
     real, phantoms = load_heads(options.maps, options.run.parent / "heads", stream.phantoms)
     data = HeadStream(real, phantoms, stream, start=step * config.batch)
-    loader = DataLoader(data, batch_size=config.batch, num_workers=options.workers, prefetch_factor=3)
+    loader = DataLoader(data, batch_size=1, num_workers=options.workers, prefetch_factor=3)
     weights = torch.tensor([_HEAVY.get(name, 1.0) for name in CLASS_NAMES], device=device)
     precision = _precision(device)
     loss_of = torch.compile(segmentation_loss, dynamic=True)
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))  # save, then end
     network.train()
-    for image, counts, seen in loader:
+    for count, (image, counts, seen) in enumerate(loader, start=1):
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, config)
         image = image.to(device).float().contiguous(memory_format=torch.channels_last_3d)
@@ -164,13 +164,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             scores = network(image)
         half = slice(step % 2, None, 2)  # neighbouring planes tell the same, at twice the price
         loss = loss_of(scores[:, :, half], counts[:, :, half].to(device), seen[:, half].to(device), weights)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss / config.batch).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach()) / config.batch
+        if count % config.batch:
+            continue
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
         step += 1
         _update_average(average, network, min(config.average, (step + 1) / (step + 10)))
-        total += float(loss.detach())
         if step % 50 == 0:
             now = time.monotonic()
             row = (step, round(total / 50, 4), round((now - shown) / 50, 3))
