@@ -15,7 +15,7 @@ from runtime.errors import DeviceError, UsageError
 if TYPE_CHECKING:
     from runtime.cuda.table import CudaTable
 
-__all__ = ["MOST_THREADS", "Bfloat16Array", "Kernels", "kernel_names", "open_kernels", "scratch"]
+__all__ = ["MOST_THREADS", "Bfloat16Array", "Kernels", "kernel_names", "open_kernels"]
 
 MOST_THREADS = 256
 """No call may ask for more threads."""
@@ -182,8 +182,3 @@ def open_kernels(name: str = "cpu", threads: int = 0) -> Kernels:
     if name not in kernel_names():
         raise DeviceError(f"no kernels called {name!r} here; use one of {', '.join(kernel_names())} or cuda")
     return Kernels(_kernels.table(name), threads)
-
-
-def scratch(size: int) -> NDArray[np.uint8]:
-    """Uninitialised scratch memory of `size` bytes for one kernel call."""
-    return np.empty(size, np.uint8)

@@ -58,6 +58,15 @@ def build_emulator(folders: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(made))
 
 
+def bare_driver(monkeypatch: pytest.MonkeyPatch) -> EmulatedDriver:
+    """A driver that is there, with one device, on which no kernel can run."""
+    from runtime.cuda import driver as module
+
+    made = EmulatedDriver()
+    monkeypatch.setattr(module, "_driver", lambda: made)
+    return made
+
+
 def emulated_table(driver: EmulatedDriver, monkeypatch: pytest.MonkeyPatch) -> CudaTable:
     """A table over an emulated device."""
     from runtime.cuda import driver as module

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime import _kernels
-from runtime.cuda import driver, table
+from runtime.cuda import table
 from runtime.cuda.compile import compiler_version
 from runtime.cuda.module import CudaModule
 from runtime.cuda.table import CudaTable
@@ -17,7 +17,7 @@ from runtime.errors import DeviceError
 from runtime.kernels import Kernels, kernel_names, open_kernels
 from runtime.stages.components import keep_largest
 from tests.cuda_emulated_driver import EmulatedDriver
-from tests.cuda_emulator import emulated_table
+from tests.cuda_emulator import bare_driver, emulated_table
 
 STATUS = EmulatedDriver.CUresult
 
@@ -25,9 +25,7 @@ STATUS = EmulatedDriver.CUresult
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> EmulatedDriver:
     """A driver that is there, with one device; kernels cannot run on it."""
-    made = EmulatedDriver()
-    monkeypatch.setattr(driver, "_driver", lambda: made)
-    return made
+    return bare_driver(monkeypatch)
 
 
 @pytest.fixture

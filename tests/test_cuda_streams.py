@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from runtime.cuda import driver as module
 from runtime.cuda.arrays import DeviceArray
 from runtime.cuda.driver import CudaDevice
 from runtime.cuda.memory import CudaMemory, PinnedMemory, Workspace
@@ -17,7 +16,7 @@ from runtime.cuda.stream import LEGACY, CudaEvent, CudaGraph, CudaStream
 from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError
 from tests.cuda_emulated_driver import EmulatedDriver
-from tests.cuda_emulator import KINDS, table_under_test
+from tests.cuda_emulator import KINDS, bare_driver, table_under_test
 
 STATUS = EmulatedDriver.CUresult
 SHAPE = (3, 4, 5)
@@ -32,9 +31,7 @@ def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> EmulatedDriver:
     """A driver with one device, on which no kernel can run."""
-    made = EmulatedDriver()
-    monkeypatch.setattr(module, "_driver", lambda: made)
-    return made
+    return bare_driver(monkeypatch)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from benchmarks.kernel_inputs import ct_volume
 from benchmarks.peers import with_monai, with_nnunet, with_scipy, with_simpleitk, with_torch
 from benchmarks.tasks import ResampleTask, Triple, zoomed
 from runtime._kernels import Intensity
-from runtime.kernels import Kernels, scratch
+from runtime.kernels import Kernels
 from runtime.stages.prepare import Normalisation, prepare
 
 __all__ = ["cases"]
@@ -78,7 +78,8 @@ def _one_sample(shape: Triple, kernels: Kernels) -> Case:
 
     def ours() -> object:
         voxels, into = task.volume.voxels, np.empty(task.grid.shape, np.float32)
-        work = scratch(kernels.table.prepare_scratch(voxels, into, matrix, (1, 1, 1), kernels.threads))
+        needed = kernels.table.prepare_scratch(voxels, into, matrix, (1, 1, 1), kernels.threads)
+        work = kernels.scratch(needed)
         kernels.table.prepare(voxels, into, matrix, (1, 1, 1), intensity, work, kernels.threads)
         return into
 

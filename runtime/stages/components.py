@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.kernels import Kernels, scratch
+from runtime.kernels import Kernels
 
 __all__ = ["keep_largest", "keep_largest_union", "remove_islands"]
 
@@ -86,9 +86,9 @@ def _remove(
     removed = np.zeros(256, np.uint64)
     table, largest = kernels.cpu, least_voxels is None
     needed = table.components_scratch(labels, int(labels.size * _RUNS_PER_VOXEL))
-    work = scratch(0)
+    work = kernels.scratch(0)
     while needed > work.size:
-        work = scratch(needed)
+        work = kernels.scratch(needed)
         needed = table.components(
             labels, group_of, neighbours, largest, least_voxels or 0, 0, removed, work, kernels.threads
         )
