@@ -98,7 +98,7 @@ def _plaques(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
 
 
 def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
-    """Cavity inside an enhancing or solid rim inside oedema that follows white matter."""
+    """Cavity inside an enhancing or solid rim inside oedema that follows white matter or stops at its edge."""
     host = _host_table()[tissues.int()]
     centre = _pick_centre(host, random)
     if centre is None:
@@ -113,7 +113,8 @@ def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
     rough = float(random.uniform(0.1, 0.45)) * _rough(random, shape.shape, max(4.0, radius * 0.5))
     shape += rough + 0.12 * _rough(random, shape.shape, 4.0)
     white = view == index_of("cerebral white matter")
-    spread = torch.where(white, shape, shape * float(random.uniform(1.2, 2.2)))
+    slower = float(random.uniform(1.2, 2.2)) if random.random() < 0.5 else torch.inf
+    spread = torch.where(white, shape, shape * slower)
     spread += 0.3 * _rough(random, shape.shape, max(4.0, radius * 0.6))
     core = (shape < 1) & inside_host
     if reach > 1.15:

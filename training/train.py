@@ -30,7 +30,7 @@ __all__ = ["TrainingConfig", "main"]
 
 HERE = Path(__file__).parent
 MAPS = HERE.parent.parent / "shared" / "data" / "synthseg-labels" / "data" / "training_label_maps"
-_HEAVY = {"lesion": 3.0, "necrosis": 3.0, "oedema": 2.0, "background": 0.5, "head": 0.6}
+_HEAVY = {"lesion": 2.0, "necrosis": 3.0, "oedema": 2.0, "background": 0.5, "head": 0.6}
 
 
 @dataclasses.dataclass(frozen=True)
