@@ -98,7 +98,7 @@ def _plaques(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
 
 
 def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
-    """Cavity inside an enhancing or solid rim inside oedema that follows white matter or stops at its edge."""
+    """Cavity inside an enhancing or solid rim inside oedema that follows white matter or ends with it."""
     host = _host_table()[tissues.int()]
     centre = _pick_centre(host, random)
     if centre is None:
