@@ -10,7 +10,7 @@ import pytest
 
 from runtime.errors import BundleError, ImageError
 from runtime.formats.seg_describe import describe_segment, identify_algorithm
-from runtime.formats.seg_source import stand_ins
+from runtime.formats.seg_source import read_source
 from runtime.formats.seg_write import SegOptions, write_seg
 from runtime.formats.study_input import read_study
 from runtime.structure import Structure
@@ -75,7 +75,7 @@ def test_seg_frame_headers_are_those_highdicom_makes(
     masks = {"brain": [3, 7], "thalamus": [3], "putamen": [7]}
     present = [item for item in wanted if item.name in masks]
     slices = [np.isin(labels.voxels, masks[item.name]).any(axis=(1, 2)) for item in present]
-    sources, _ = stand_ins(series)
+    sources = read_source(series).stand_ins(range(len(series.instances)))
     algorithm = identify_algorithm(IDENTITY, {})
     theirs = highdicom.seg.Segmentation(
         source_images=sources,
@@ -102,6 +102,19 @@ def test_seg_frame_headers_are_those_highdicom_makes(
         assert mine.to_json_dict() == other.to_json_dict()
     (mine,), (other,) = ours.SharedFunctionalGroupsSequence, theirs.SharedFunctionalGroupsSequence
     assert mine.to_json_dict() == other.to_json_dict()
+    for keyword in ("DimensionOrganizationType", "SourceImageSequence", "ReferencedSeriesSequence"):
+        assert ours.get(keyword) == theirs.get(keyword)
+
+
+def test_seg_with_a_gap_does_not_claim_to_be_a_volume(tmp_path: Path) -> None:
+    series = make_series(AXIAL)
+    voxels = np.zeros(series.volume.voxels.shape, np.uint8)
+    for name, slices in (("whole", slice(1, 5)), ("gap", [1, 2, 4])):
+        voxels[:], voxels[slices, 3, 4] = 0, 7
+        labels = Labels(voxels, series.volume.affine, NAMES)
+        write_seg(tmp_path / f"{name}.dcm", labels, series, (PUTAMEN,), IDENTITY)
+    assert pydicom.dcmread(tmp_path / "whole.dcm").DimensionOrganizationType == "3D"
+    assert "DimensionOrganizationType" not in pydicom.dcmread(tmp_path / "gap.dcm")
 
 
 @pytest.mark.parametrize("wanted", [ALL, (TUMOUR, PUTAMEN)], ids=["several", "one"])

@@ -62,12 +62,12 @@ def _precision(device: torch.device) -> torch.dtype | None:
     """bfloat16 where the device multiplies it in hardware, else None (float32)."""
     if device.type == "cuda":
         return torch.bfloat16
-    return torch.bfloat16 if "amx_bf16" in _cpu_flags() else None
+    return torch.bfloat16 if _cpu_flags() & {"amx_bf16", "avx512_bf16"} else None
 
 
-def _cpu_flags() -> str:
+def _cpu_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
+    return set(path.read_text().split()) if path.exists() else set()
 
 
 def _rate(step: int, config: TrainingConfig) -> float:

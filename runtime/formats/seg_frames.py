@@ -7,33 +7,34 @@ is put together from pieces that its slice and its segment share with other fram
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.content import SliceContent
+from runtime.formats.seg_encode import decimal_strings, element, filled, frozen, items, joined, uid
+from runtime.formats.seg_source import SourceSlice
 from runtime.kernels import Kernels
 
 __all__ = ["PackedFrames", "frame_headers"]
 
-_ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 _FRAMES_AT_ONCE = 64
 """A multiple of eight, so that every part ends on a whole byte of packed bits."""
 
-_DERIVATION, _CONTENT, _POSITION, _SEGMENT = 0x00089124, 0x00209111, 0x00209113, 0x0062000A
+_CLASS_UID, _INSTANCE_UID, _POSITION = 0x00081150, 0x00081155, 0x00200032
+_PLACE, _SEGMENT = 0x00209157, 0x0062000B
 
 
 def frame_headers(
-    template: Any, sources: Sequence[Any], ranks: dict[int, int], frames: Sequence[tuple[int, int]]
+    template: Any, slices: Sequence[SourceSlice], ranks: Mapping[int, int], frames: Sequence[tuple[int, int]]
 ) -> Iterator[bytes]:
     """Items of the Per-Frame Functional Groups Sequence.
 
     Args:
-        template: The item of any frame, as highdicom makes it (pydicom data set); its derivation
-            is changed.
-        sources: Header of every slice: SOP class and instance, ImagePositionPatient.
+        template: The item of any frame, as highdicom makes it (pydicom data set).
+        slices: Every slice of the source.
         ranks: Slice to its place among the slices that have a frame, from 1.
         frames: Slice and segment number of each frame.
 
@@ -41,59 +42,26 @@ def frame_headers(
         One encoded item per frame, explicit VR little endian.
 
     Source:
-        DICOM PS3.5 7.5 (nesting of data sets), PS3.3 C.8.20.3 (segmentation functional groups).
+        DICOM PS3.3 C.8.20.3 (segmentation functional groups).
     """
-    tags = sorted(int(element.tag) for element in template)
-    constant = {tag: _encoded(template, tag) for tag in tags if tag not in (_DERIVATION, _POSITION)}
-    by_slice = {index: _slice_groups(template, sources[index]) for index in ranks}
+    groups = frozen(template, (_CLASS_UID, _INSTANCE_UID, _POSITION, _PLACE, _SEGMENT))
     with_segment = len(template.FrameContentSequence[0].DimensionIndexValues) == 2
+    lengths = {_PLACE: 16 if with_segment else 12, _SEGMENT: 10}
+    by_slice = {index: filled(groups, _slice_elements(slices[index]), lengths) for index in ranks}
+    segments = {n: element(_SEGMENT, b"US", struct.pack("<H", n)) for n in {number for _, number in frames}}
     for index, number in frames:
-        groups = constant | by_slice[index]
-        place = (number, ranks[index]) if with_segment else (ranks[index],)
-        groups[_CONTENT] = _sequence(
-            _CONTENT, _element(0x00209157, b"UL", struct.pack(f"<{len(place)}I", *place))
-        )
-        if _SEGMENT in groups:
-            groups[_SEGMENT] = _sequence(_SEGMENT, _element(0x0062000B, b"US", struct.pack("<H", number)))
-        body = b"".join(groups[tag] for tag in tags)
-        yield _ITEM + struct.pack("<I", len(body)) + body
+        place = struct.pack("<II", number, ranks[index]) if with_segment else struct.pack("<I", ranks[index])
+        values = {_PLACE: element(_PLACE, b"UL", place), _SEGMENT: segments[number]}
+        yield items([joined(by_slice[index], values)])
 
 
-def _slice_groups(template: Any, source: Any) -> dict[int, bytes]:
+def _slice_elements(source: SourceSlice) -> dict[int, bytes]:
     """What every frame of a slice says about where it lies and what it came from."""
-    import highdicom
-
-    made_from = template.DerivationImageSequence[0].SourceImageSequence[0]
-    made_from.ReferencedSOPClassUID = source.SOPClassUID
-    made_from.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    template.PlanePositionSequence = highdicom.PlanePositionSequence(
-        coordinate_system="PATIENT", image_position=source.ImagePositionPatient
-    )
-    return {tag: _encoded(template, tag) for tag in (_DERIVATION, _POSITION)}
-
-
-def _encoded(dataset: Any, tag: int) -> bytes:
-    """One element of a data set."""
-    from pydicom import Dataset
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_dataset
-
-    alone = Dataset()
-    alone[tag] = dataset[tag]
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, alone)
-    return bytes(buffer.getvalue())
-
-
-def _element(tag: int, vr: bytes, value: bytes) -> bytes:
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
-
-
-def _sequence(tag: int, item: bytes) -> bytes:
-    """A sequence of one item."""
-    head = struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"SQ", 0, len(item) + 8)
-    return head + _ITEM + struct.pack("<I", len(item)) + item
+    return {
+        _CLASS_UID: uid(_CLASS_UID, source.class_uid),
+        _INSTANCE_UID: uid(_INSTANCE_UID, source.instance_uid),
+        _POSITION: decimal_strings(_POSITION, source.position_mm),
+    }
 
 
 class PackedFrames:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import ImageError
 from runtime.study import Instance, Series
 
-__all__ = ["STAND_IN_PIXELS", "derived_uid", "stand_ins"]
+__all__ = ["STAND_IN_PIXELS", "SegSource", "SourceSlice", "derived_uid", "read_source"]
 
 STAND_IN_PIXELS = 1
 """Rows and columns that the stand-ins claim, so that no library loops over real pixels."""
@@ -18,7 +20,7 @@ _NAMESPACE = uuid.UUID("6f0f6e0c-6f5b-5d0e-9b6e-0b3f5a6f9d11")
 
 _STORAGE_CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
 
-_EVERY_SLICE = ("ImagePositionPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+_MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 _TYPE_2_TEXT = ("PatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName")
 # Attributes of the Patient, General Study and Patient Study modules that identify the study to a
 # PACS; the rest (free text, history, private groups) stays in the source images.
@@ -43,17 +45,74 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
 
 
-def stand_ins(series: Series) -> tuple[list[Any], tuple[str, ...]]:
-    """Make a small header for each slice: geometry and references, and patient and study on the first.
+@dataclass(frozen=True)
+class SourceSlice:
+    """What a frame says about the slice it was made from.
+
+    Attributes:
+        class_uid: SOP class.
+        instance_uid: SOP instance.
+        position_mm: ImagePositionPatient, three DICOM decimal strings.
+    """
+
+    class_uid: str
+    instance_uid: str
+    position_mm: tuple[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class SegSource:
+    """The source series as a SEG refers to it, made safe from incomplete headers.
+
+    Attributes:
+        slices: In the order of axis 0.
+        shared: Attributes by keyword that every slice has alike.
+        patient_and_study: Attributes of those modules (pydicom data set).
+        notes: What was assumed.
+    """
+
+    slices: tuple[SourceSlice, ...]
+    shared: dict[str, Any]
+    patient_and_study: Any
+    notes: tuple[str, ...]
+
+    def stand_ins(self, indices: Iterable[int]) -> list[Any]:
+        """Make a small header (pydicom data set) for some slices; the first has patient and study, too.
+
+        Args:
+            indices: Which slices; each gets `STAND_IN_PIXELS` rows and columns and no pixels.
+        """
+        made = [self._stand_in(index) for index in indices]
+        made[0].update(self.patient_and_study)
+        return made
+
+    def is_volume(self, indices: Sequence[int]) -> bool:
+        """Whether these slices, in this order, are more than one and evenly spaced along their normal."""
+        spacing = None
+        if len(indices) > 1:
+            slices = [self.slices[index] for index in indices]
+            spacing = _regular_spacing(self.shared["ImageOrientationPatient"], slices, sort=False)
+        return spacing is not None and spacing > 0
+
+    def _stand_in(self, index: int) -> Any:
+        from pydicom.dataset import Dataset
+
+        made = Dataset()
+        made.SOPInstanceUID = self.slices[index].instance_uid
+        made.SOPClassUID = self.slices[index].class_uid
+        for keyword, value in self.shared.items():
+            setattr(made, keyword, value)
+        made.ImagePositionPatient = list(self.slices[index].position_mm)
+        return made
+
+
+def read_source(series: Series) -> SegSource:
+    """Read what a SEG must say about its source.
 
     Missing or unreadable values of type 2 become empty, as the standard asks of unknown values.
 
     Args:
         series: A DICOM series, one instance for each slice of axis 0.
-
-    Returns:
-        One pydicom data set for each slice, in the order of axis 0, without pixels and with
-        `STAND_IN_PIXELS` rows and columns; and notes on what was assumed.
 
     Raises:
         ImageError: The series is not a DICOM series of single-frame slices, or a slice has no
@@ -65,15 +124,40 @@ def stand_ins(series: Series) -> tuple[list[Any], tuple[str, ...]]:
             f"series {series.uid}: {len(series.instances)} DICOM instances for {slices} slices; a DICOM SEG "
             "needs one instance for each slice, ask for NIfTI output instead"
         )
-    first = series.instances[0].header
+    from pydicom.valuerep import format_number_as_ds
+
     notes: list[str] = []
+    first = series.instances[0].header
     shared = _shared_attributes(first, series, notes)
-    made = [_stand_in(instance, shared, _storage_class(instance, notes)) for instance in series.instances]
-    if "SliceThickness" not in made[0]:
-        made[0].SliceThickness = round(float(series.volume.spacing_mm[0]), 4)
-        notes.append("the source has no SliceThickness; the SEG was given the distance between slices")
-    _add_patient_and_study(made[0], first, notes)
-    return made, tuple(dict.fromkeys(notes))
+    found = tuple(_source_slice(instance, notes) for instance in series.instances)
+    if "SpacingBetweenSlices" not in shared:
+        spacing = _regular_spacing(shared["ImageOrientationPatient"], found, sort=True)
+        if spacing is not None:
+            shared["SpacingBetweenSlices"] = format_number_as_ds(spacing)
+    about = _patient_and_study(first, notes)
+    return SegSource(found, shared, about, tuple(dict.fromkeys(notes)))
+
+
+def _regular_spacing(orientation: Any, slices: Sequence[SourceSlice], sort: bool) -> float | None:
+    """Distance of neighbours in mm where it is the same for all, else None."""
+    from highdicom.spatial import get_volume_positions
+
+    positions = [[float(value) for value in one.position_mm] for one in slices]
+    spacing, _ = get_volume_positions(positions, [float(value) for value in orientation], sort=sort)
+    return spacing
+
+
+def _source_slice(instance: Instance, notes: list[str]) -> SourceSlice:
+    header = instance.header
+    if not instance.sop_instance_uid:
+        raise ImageError(
+            f"{instance.path}: SOPInstanceUID is missing, so a SEG cannot refer to it; export it again"
+        )
+    for keyword in ("ImagePositionPatient", "PixelSpacing"):
+        if keyword not in header or header.get_item(keyword).value in (None, "", b"", []):
+            raise ImageError(f"{instance.path}: {keyword} is missing; export the series again")
+    x, y, z = header.ImagePositionPatient
+    return SourceSlice(_storage_class(instance, notes), instance.sop_instance_uid, (x, y, z))
 
 
 def _shared_attributes(first: Any, series: Series, notes: list[str]) -> dict[str, Any]:
@@ -101,28 +185,17 @@ def _shared_attributes(first: Any, series: Series, notes: list[str]) -> dict[str
         "LossyImageCompression": "01" if first.get("LossyImageCompression") == "01" else "00",
         "Rows": STAND_IN_PIXELS,
         "Columns": STAND_IN_PIXELS,
+        **_measures(first, series, notes),
     }
 
 
-def _stand_in(instance: Instance, shared: dict[str, Any], storage_class: str) -> Any:
-    from pydicom.dataset import Dataset
-
-    if not instance.sop_instance_uid:
-        raise ImageError(
-            f"{instance.path}: SOPInstanceUID is missing, so a SEG cannot refer to it; export it again"
-        )
-    made = Dataset()
-    made.SOPInstanceUID = instance.sop_instance_uid
-    made.SOPClassUID = storage_class
-    for keyword, value in shared.items():
-        setattr(made, keyword, value)
-    for keyword in _EVERY_SLICE:
-        value = instance.header.get(keyword)
-        if value not in (None, ""):
-            setattr(made, keyword, value)
-    for keyword in ("ImagePositionPatient", "PixelSpacing"):
-        if keyword not in made:
-            raise ImageError(f"{instance.path}: {keyword} is missing; export the series again")
+def _measures(first: Any, series: Series, notes: list[str]) -> dict[str, Any]:
+    """What the first slice says about the size of voxels."""
+    found = {keyword: first.get(keyword) for keyword in _MEASURES}
+    made = {keyword: value for keyword, value in found.items() if value not in (None, "")}
+    if "SliceThickness" not in made:
+        made["SliceThickness"] = round(float(series.volume.spacing_mm[0]), 4)
+        notes.append("the source has no SliceThickness; the SEG was given the distance between slices")
     return made
 
 
@@ -139,7 +212,10 @@ def _storage_class(instance: Instance, notes: list[str]) -> str:
     return _STORAGE_CLASSES[modality]
 
 
-def _add_patient_and_study(made: Any, first: Any, notes: list[str]) -> None:
+def _patient_and_study(first: Any, notes: list[str]) -> Any:
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
     made.SpecificCharacterSet = _character_set(first.get("SpecificCharacterSet"))
     made.PatientName = ""  # highdicom logs names it finds odd; the writer adds the name at the end
     for keyword in _TYPE_2_TEXT:
@@ -155,6 +231,7 @@ def _add_patient_and_study(made: Any, first: Any, notes: list[str]) -> None:
         setattr(made, keyword, value if usable else "")
         if not usable:
             notes.append(f"the source's {keyword} is not a DICOM value; left empty in the SEG")
+    return made
 
 
 def _copy_optional(made: Any, first: Any, keyword: str, notes: list[str]) -> None:

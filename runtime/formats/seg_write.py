@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +19,9 @@ from runtime.errors import ImageError
 from runtime.formats.label_values import membership, structure_values
 from runtime.formats.output_folder import whole_file
 from runtime.formats.seg_describe import MAKER, describe_segment, identify_algorithm, long_string
+from runtime.formats.seg_file import write_file
 from runtime.formats.seg_frames import PackedFrames, frame_headers
-from runtime.formats.seg_source import derived_uid, stand_ins
+from runtime.formats.seg_source import SegSource, derived_uid, read_source
 from runtime.kernels import Kernels, open_kernels
 from runtime.structure import ModelIdentity, Structure
 from runtime.study import Series
@@ -122,6 +123,8 @@ def write_seg(
             f"({series.volume.voxels.shape}); map them back to the series before writing"
         )
     kernels = kernels or open_kernels()
+    # Beside the headers: hashing needs no interpreter and takes as long as they do.
+    digest = ThreadPoolExecutor(1).submit(hashlib.sha256, labels.voxels.data)
     content = slice_content(labels.voxels, kernels)
     segments, empty = _segments(labels, structures, content, chosen.omit_empty_frames)
     series_uid = _series_uid(series, structures, identity)
@@ -130,9 +133,9 @@ def write_seg(
     with warnings.catch_warnings():
         # The source's malformed values are copied as they are; a warning would quote patient data.
         warnings.simplefilter("ignore")
-        sources, notes = stand_ins(series)
-        made = _make(sources, segments, series_uid, identity, chosen)
-        template, ranks, frames = _frames(made, sources, segments)
+        source = read_source(series)
+        made = _make(source, segments, series_uid, identity, chosen)
+        template, ranks, frames = _frames(made, source, segments)
         tables = np.array([segment.table for segment in segments], np.uint8)
         pixels = PackedFrames(labels.voxels, content, tables, frames, kernels)
         if pixels.bytes > _MOST_PIXEL_BYTES:
@@ -143,12 +146,11 @@ def write_seg(
         made.NumberOfFrames = len(frames)
         made.SegmentsOverlap = "YES" if tables.sum(axis=0).max() > 1 else "NO"
         made.PatientName = series.instances[0].header.get("PatientName") or ""
-        instance_uid = _seal(made, series_uid, labels.voxels, tables, chosen)
+        instance_uid = _seal(made, series_uid, digest.result(), tables, chosen)
         with whole_file(path) as part:
-            made.save_as(part, enforce_file_format=True)
-            _append(part, frame_headers(template, sources, ranks, frames), pixels)
+            write_file(part, made, source, frame_headers(template, source.slices, ranks, frames), pixels)
     numbers = {segment.structure.name: segment.number for segment in segments}
-    return SegWritten(numbers, empty, series_uid, instance_uid, notes)
+    return SegWritten(numbers, empty, series_uid, instance_uid, source.notes)
 
 
 def _segments(
@@ -173,23 +175,24 @@ def _series_uid(series: Series, structures: Sequence[Structure], identity: Model
 
 
 def _make(
-    sources: list[Any],
+    source: SegSource,
     segments: list[_Segment],
     series_uid: str,
     identity: ModelIdentity,
     options: SegOptions,
 ) -> Any:
-    """Let highdicom write the headers from as few one-pixel frames as show it every segment.
+    """Let highdicom write the headers from the first slice and the first and last that have a frame.
 
-    Its cost is per pixel and per frame; `_frames` and `_append` put the real frames in.
+    Its cost is per slice, per frame and per pixel: every slice and frame is put in by `write_file`.
     """
     import highdicom
 
-    presence = np.zeros((len(sources), 1, 1, len(segments)), np.bool_)
-    for n, segment in enumerate(segments):
-        presence[segment.slices.argmax(), ..., n] = True
     used = _used(segments)
-    presence[[used[0], used[-1]], ..., 0] = True
+    shown = sorted({0, int(used[0]), int(used[-1])})
+    sources = source.stand_ins(shown)
+    presence = np.zeros((len(shown), 1, 1, len(segments)), np.bool_)
+    presence[shown.index(used[0])] = True
+    presence[shown.index(used[-1]), ..., 0] = True
     algorithm = identify_algorithm(identity, options.parameters)
     created = options.created or datetime.now()
     try:
@@ -232,7 +235,7 @@ def _used(segments: list[_Segment]) -> NDArray[np.intp]:
 
 
 def _frames(
-    made: Any, sources: list[Any], segments: list[_Segment]
+    made: Any, source: SegSource, segments: list[_Segment]
 ) -> tuple[Any, dict[int, int], list[tuple[int, int]]]:
     """Take the few frames out, and list the real ones in the standard's order.
 
@@ -241,40 +244,34 @@ def _frames(
         number of every frame.
     """
     items = made.PerFrameFunctionalGroupsSequence
-    slice_of = {source.SOPInstanceUID: index for index, source in enumerate(sources)}
+    slice_of = {one.instance_uid: index for index, one in enumerate(source.slices)}
 
     def rank_and_slice(item: Any) -> tuple[int, int]:
-        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        shown = item.DerivationImageSequence[0].SourceImageSequence[0]
         rank = item.FrameContentSequence[0].DimensionIndexValues
-        return int(rank if isinstance(rank, int) else rank[-1]), slice_of[source.ReferencedSOPInstanceUID]
+        return int(rank if isinstance(rank, int) else rank[-1]), slice_of[shown.ReferencedSOPInstanceUID]
 
-    first, last = min(map(rank_and_slice, items)), max(map(rank_and_slice, items))
+    shown = [rank_and_slice(item) for item in items[:3]]  # those of the first segment are among them
+    first, last = min(shown), max(shown)
     used = [int(index) for index in _used(segments)]
     if first[1] > last[1]:
         used.reverse()
     ranks = {index: rank for rank, index in enumerate(used, start=1)}
     frames = [(index, s.number) for s in segments for index in used if s.slices[index]]
     template = items[0]
+    if "DimensionOrganizationType" in made:
+        del made.DimensionOrganizationType  # told from the few slices
+    if len(segments) == 1 and source.is_volume([index for index, _ in frames]):
+        made.DimensionOrganizationType = "3D"
     del made.PerFrameFunctionalGroupsSequence, made.PixelData
     return template, ranks, frames
 
 
-def _append(path: Path, headers: Iterable[bytes], pixels: PackedFrames) -> None:
-    """Put the last two elements of the data set, which grow with the frames, at the end of the file."""
-    with path.open("ab") as file:
-        file.write(struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, 0xFFFFFFFF))
-        file.writelines(headers)
-        file.write(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
-        file.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, pixels.bytes))
-        for part in pixels.parts():
-            file.write(part)
+def _seal(made: Any, series_uid: str, content: Any, tables: NDArray[np.uint8], options: SegOptions) -> str:
+    """Give every identifier that highdicom draws at random its reproducible value.
 
-
-def _seal(
-    made: Any, series_uid: str, voxels: NDArray[np.uint8], tables: NDArray[np.uint8], options: SegOptions
-) -> str:
-    """Give every identifier that highdicom draws at random its reproducible value."""
-    content = hashlib.sha256(voxels.data)
+    `content` is the hash of the labels.
+    """
     content.update(tables.tobytes())
     content.update(
         made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters.encode()

@@ -91,7 +91,7 @@ class HeadParameters:
 
         Args:
             seed: Any non-negative integer.
-            with_lesions: Draw plaques and tumours too; a quarter of the heads stays without.
+            with_lesions: Draw plaques and tumours too; a tenth of the heads stays without.
         """
         draw = np.random.default_rng([seed, 20261124])
         size = draw.normal(1.0, 0.03)
@@ -115,14 +115,14 @@ class HeadParameters:
             scalp_mm=float(draw.uniform(6.5, 11.5)),
             face_mm=float(draw.normal(0.0, 3.0)),
             warp_mm=float(draw.uniform(0.5, 3.0)),
-            lesions=_random_lesions(draw) if with_lesions and draw.random() < 0.75 else (),
+            lesions=_random_lesions(draw) if with_lesions and draw.random() < 0.9 else (),
             seed=seed,
         )
 
 
 def _random_lesions(draw: np.random.Generator) -> tuple[Lesion, ...]:
     lesions = []
-    if draw.random() < 0.75:
+    if draw.random() < 0.9:
         side = float(draw.choice([-1.0, 1.0]))
         centre = (side * draw.uniform(24, 42), draw.uniform(-45, 42), draw.uniform(8, 34))
         lesions.append(
