@@ -11,6 +11,7 @@ namespace {
 template <class T, class R>
 struct PrepareAligned {
   static constexpr int kBlock = 16;  // lines written together: one cache line of floats
+  static constexpr int kAhead = 1;   // lines between asking for source rows and reading them
 
   const T* source;
   Size3 source_size;
@@ -85,7 +86,10 @@ struct PrepareAligned {
               length = result_size.axis[lines.line];
     float* const mixed = lanes + lane * lane_floats;
     float* const tile = mixed + (source_size.axis[2] + 15) / 16 * 16;
-    for (int n = 0; n < count; ++n) make_line(lines, a, first + n, mixed, tile + n * line_stride());
+    for (int n = 0; n < count; ++n) {
+      fetch_line(lines, a, first + n + kAhead);
+      make_line(lines, a, first + n, mixed, tile + n * line_stride());
+    }
 
     R* const to = result + a * stride(result_size, lines.a) + first * stride(result_size, lines.b);
     if (lines.line == 2) {
@@ -184,6 +188,19 @@ struct PrepareAligned {
       }
     }
   };
+
+  // Asks for the source rows of a line that will soon be made: short rows far apart end before the hardware
+  // sees where they lead. Into the second level of the cache: the first has no room for so many requests.
+  VOXEL_FN void fetch_line(const Lines& lines, int at_a, int at_b) const {
+    if (at_b >= result_size.axis[lines.b] || !(inside(lines.a, at_a) & inside(lines.b, at_b))) return;
+    constexpr int kLine = 64 / int(sizeof(T));
+    for (int ta = 0; ta < axes.taps[lines.a].count; ++ta)
+      for (int tb = 0; tb < axes.taps[lines.b].count; ++tb) {
+        if (weight_of(lines.a, ta, at_a) * weight_of(lines.b, tb, at_b) == 0) continue;
+        const T* const row = row_of(lines.a, ta, at_a, lines.b, tb, at_b);
+        for (int x = 0; x < source_size.axis[2]; x += kLine) __builtin_prefetch(row + x, 0, 2);
+      }
+  }
 
   VOXEL_FN void make_line(const Lines& lines, int at_a, int at_b, float* mixed,
                           float* __restrict line) const {
