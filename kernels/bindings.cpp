@@ -196,6 +196,7 @@ void def_calls(nb::class_<Table>& table) {
       .def("blend_normalise", &blend_normalise<Table>, "sum"_a.noconvert(), "weight_sum"_a.noconvert(),
            "threads"_a, release_gil, "Divide `sum` by `weight_sum` in place; 0 where the weight is 0.");
   def_score_calls(table);
+  def_component_calls(table);
 }
 
 // An array in device memory, as DLPack hands it to a LaunchTable; keeps `owner` alive.
@@ -231,8 +232,8 @@ void def_launches(nb::module_& m) {
           "The one argument, a struct.");
   nb::class_<LaunchPlan>(m, "LaunchPlan", "A call packed for a CUDA device; nothing has run.")
       .def_ro("launches", &LaunchPlan::launches, "In order; each waits for the one before.")
-      .def_ro("not_finite_at", &LaunchPlan::not_finite_at,
-              "Device address of the uint64 count that histogram() makes; 0 for other calls.");
+      .def_ro("answer_at", &LaunchPlan::answer_at,
+              "Device address of the uint64 that the call returns; 0 where it returns nothing.");
   nb::class_<LaunchTable> table(m, "LaunchTable",
                                 "The calls of KernelTable, checked and packed for a CUDA device, not run.");
   table.def(nb::init<int>(), "device"_a)

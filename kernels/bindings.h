@@ -97,6 +97,8 @@ void def_score_calls(nanobind::class_<Table>& table);
 void def_mask_scores(nanobind::module_& m);
 
 // Calls on finished label maps (bindings_labels.cpp).
+template <class Table>
+void def_component_calls(nanobind::class_<Table>& table);
 void def_label_calls(nanobind::class_<KernelTable>& table);
 
 // Arrays of types that NumPy does not have (bindings_arrays.cpp).

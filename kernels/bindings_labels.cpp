@@ -1,4 +1,4 @@
-// The calls on finished label maps, for CPU tables: it checks arrays, then calls a table.
+// The calls on finished label maps: it checks arrays, then calls a table.
 #include "bindings.h"
 
 namespace nb = nanobind;
@@ -7,9 +7,9 @@ using namespace nb::literals;
 namespace zeus {
 namespace {
 
-using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Lookup = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Sums = nb::ndarray<std::uint64_t, nb::shape<256>, nb::c_contig, nb::device::cpu>;
+template <class Table>
+using Sums = nb::ndarray<std::uint64_t, nb::shape<256>, nb::c_contig, On<Table>>;
+using CpuBytes = Bytes<KernelTable>;
 template <class T>
 using Labels = nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 template <class T, int columns>
@@ -18,7 +18,8 @@ using AnyLabels = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu
 template <class T>
 using PerSlice = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-std::int64_t components_scratch(const KernelTable& table, const Labels<std::uint8_t>& labels,
+template <class Table>
+std::int64_t components_scratch(const Table& table, const Array<Table, std::uint8_t, 3>& labels,
                                 std::int64_t runs) {
   const Size3 size = size_of(labels, "labels");
   if (voxels(size) > std::numeric_limits<std::int32_t>::max())
@@ -27,10 +28,13 @@ std::int64_t components_scratch(const KernelTable& table, const Labels<std::uint
   return table.components_scratch(size, runs);
 }
 
-std::int64_t components(const KernelTable& table, const Labels<std::uint8_t>& labels, const Lookup& groups,
-                        int neighbours, bool largest, std::int64_t least_voxels, std::uint8_t background,
-                        const Sums& removed, const Bytes& scratch, int threads) {
+template <class Table>
+auto components(const Table& table, const Array<Table, std::uint8_t, 3>& labels,
+                const Array<Table, const std::uint8_t, 1>& groups, int neighbours, bool largest,
+                std::int64_t least_voxels, std::uint8_t background, const Sums<Table>& removed,
+                const Bytes<Table>& scratch, int threads) {
   check_threads(threads);
+  check_device(table, labels, groups, removed, scratch);
   check_scratch(scratch, components_scratch(table, labels, 0));
   if (groups.shape(0) != 256) throw std::invalid_argument("groups must have one entry per label, 256");
   if (neighbours != 6 && neighbours != 18 && neighbours != 26)
@@ -56,7 +60,7 @@ void slice_content(const KernelTable& table, const Labels<const std::uint8_t>& l
 void pack(const KernelTable& table, const Labels<const std::uint8_t>& labels,
           const Rows<const std::int32_t, 256>& first_row, const Rows<const std::int32_t, 256>& last_row,
           const Rows<const std::uint8_t, 256>& tables, const Rows<const std::int32_t, 2>& frames,
-          const Bytes& bits, int threads) {
+          const CpuBytes& bits, int threads) {
   check_threads(threads);
   const Size3 size = size_of(labels, "labels");
   if (first_row.shape(0) != labels.shape(0) || last_row.shape(0) != labels.shape(0))
@@ -104,7 +108,7 @@ void run_length_sizes(const KernelTable& table, const AnyLabels& labels, const P
 }
 
 void run_length(const KernelTable& table, const AnyLabels& labels, const PerSlice<const std::int64_t>& ends,
-                const Bytes& bytes, const PerSlice<std::int64_t>& needed, int threads) {
+                const CpuBytes& bytes, const PerSlice<std::int64_t>& needed, int threads) {
   check_threads(threads);
   check_per_slice(labels, ends, "ends");
   check_per_slice(labels, needed, "needed");
@@ -121,17 +125,25 @@ void run_length(const KernelTable& table, const AnyLabels& labels, const PerSlic
 
 }  // namespace
 
+template <class Table>
+void def_component_calls(nb::class_<Table>& table) {
+  table
+      .def("components_scratch", &components_scratch<Table>, "labels"_a.noconvert(), "runs"_a,
+           "Bytes of scratch for `runs` runs of equal labels along the last axis.")
+      .def("components", &components<Table>, "labels"_a.noconvert(), "groups"_a.noconvert(), "neighbours"_a,
+           "largest"_a, "least_voxels"_a, "background"_a, "removed"_a.noconvert(), "scratch"_a.noconvert(),
+           "threads"_a, nb::call_guard<nb::gil_scoped_release>(),
+           "Remove small components in place; labels of one non-zero group (256,) are one structure and "
+           "`removed` (256,) counts voxels of each label. Returns the bytes of scratch it needs and does "
+           "nothing where there are fewer.");
+}
+
+template void def_component_calls(nb::class_<KernelTable>&);
+template void def_component_calls(nb::class_<LaunchTable>&);
+
 void def_label_calls(nb::class_<KernelTable>& table) {
   const auto release_gil = nb::call_guard<nb::gil_scoped_release>();
   table
-      .def("components_scratch", &components_scratch, "labels"_a.noconvert(), "runs"_a,
-           "Bytes of scratch for `runs` runs of equal labels along the last axis.")
-      .def("components", &components, "labels"_a.noconvert(), "groups"_a.noconvert(), "neighbours"_a,
-           "largest"_a, "least_voxels"_a, "background"_a, "removed"_a.noconvert(), "scratch"_a.noconvert(),
-           "threads"_a, release_gil,
-           "Remove small components in place; labels of one non-zero group (256,) are one structure and "
-           "`removed` (256,) counts voxels of each label. Returns the bytes of scratch it needs and does "
-           "nothing where there are fewer.")
       .def("slice_content", &slice_content, "labels"_a.noconvert(), "counts"_a.noconvert(),
            "first_row"_a.noconvert(), "last_row"_a.noconvert(), "threads"_a, release_gil,
            "Voxels of each label in each slice (slices, 256), and the rows [first, last) it reaches.")

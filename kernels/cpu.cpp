@@ -1,4 +1,5 @@
 // The CPU table. Built once per target with different -m flags; ZEUS_TARGET names the build.
+#include "components_tasks.h"
 #include "core/tasks.h"
 #include "core/types.h"
 #include "gather_lanes.h"

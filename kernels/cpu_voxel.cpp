@@ -50,25 +50,21 @@ void label(const Label& given, int) {
   launch_label(given, InOrder());
 }
 
-// What works on rows of labels has no form for one voxel: the same tasks as on every CPU.
+// What makes files of labels has no form for one voxel: the same tasks as on every CPU.
 template <class Kernel>
-void each_task(Kernel& kernel) {
+void each_task_as_given(const Kernel& given, int) {
+  Kernel kernel = given;
   kernel.ready();
   for (std::int64_t task = 0; task < kernel.tasks(); ++task) kernel.task(task, 0);
 }
 
-template <class Kernel>
-void each_task_as_given(const Kernel& given, int) {
-  Kernel kernel = given;
-  each_task(kernel);
-}
-
 std::int64_t components(const Components& given, std::int64_t scratch_size, int) {
-  return run_components(given, scratch_size, [](auto& kernel) { each_task(kernel); });
+  launch_components(given, scratch_size, InOrder());
+  return *components_needed(given);
 }
 
 std::int64_t components_scratch(const Size3& size, std::int64_t runs) {
-  return components_bytes(size, runs);
+  return launch_components_scratch(size, runs);
 }
 
 std::int64_t prepare_scratch(const Prepare& given, int) {

@@ -13,6 +13,7 @@
 // - Halves and bytes are moved one by one: a warp's 32 neighbours fill 64 or 32 bytes of a transaction.
 #include "argmax.h"
 #include "blend.h"
+#include "components_voxel.h"
 #include "histogram.h"
 #include "label.h"
 #include "label_confident.h"
@@ -56,6 +57,44 @@ struct AtomicSums {
   }
   static __device__ __forceinline__ void raise(std::int64_t* to, std::int64_t value) {
     if (*to < value) atomicMax(reinterpret_cast<long long*>(to), static_cast<long long>(value));
+  }
+};
+
+// Runs that all threads join at once. A link always leads to an earlier run and is only ever replaced by an
+// earlier one, so whatever order the joins happen in, the first run of a component is what all lead to.
+struct AtomicSets {
+  static __device__ __forceinline__ std::int32_t seen(const std::int32_t* parent) {
+    return *static_cast<const volatile std::int32_t*>(parent);
+  }
+
+  static __device__ __forceinline__ std::int32_t root(std::int32_t* parent, std::int32_t run) {
+    for (std::int32_t up = seen(parent + run); up != run; up = seen(parent + run)) {
+      const std::int32_t further = seen(parent + up);
+      if (further != up) atomicMin(parent + run, further);
+      run = up;
+    }
+    return run;
+  }
+
+  static __device__ __forceinline__ void join(std::int32_t* parent, std::int32_t a, std::int32_t b) {
+    for (;;) {
+      a = root(parent, a);
+      b = root(parent, b);
+      if (a == b) return;
+      const std::int32_t early = smaller(a, b), late = larger(a, b);
+      const std::int32_t linked = atomicMin(parent + late, early);
+      if (linked == late) return;
+      a = early;  // another thread was faster; what it linked to must be joined too
+      b = linked;
+    }
+  }
+
+  static __device__ __forceinline__ void add(std::int32_t* to, std::int32_t value) { atomicAdd(to, value); }
+  static __device__ __forceinline__ void add(std::uint64_t* to, std::uint64_t value) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+  }
+  static __device__ __forceinline__ void raise(std::uint64_t* to, std::uint64_t value) {
+    atomicMax(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
   }
 };
 
@@ -171,3 +210,13 @@ ZEUS_ENTRY(shared_winner, zeus::SharedWinner)
 ZEUS_ENTRY(gather_clear, zeus::GatherClear)
 ZEUS_ENTRY(gather_rows_uint8, zeus::GatherRows<std::uint8_t, zeus::AtomicSums>)
 ZEUS_ENTRY(gather_rows_uint16, zeus::GatherRows<std::uint16_t, zeus::AtomicSums>)
+
+ZEUS_ENTRY(components_count, zeus::CountRow<zeus::AtomicSets>)
+ZEUS_ENTRY(components_sum_plane, zeus::SumPlane<zeus::AtomicSets>)
+ZEUS_ENTRY(components_sum_planes, zeus::SumPlanes<zeus::AtomicSets>)
+ZEUS_ENTRY(components_add_planes, zeus::AddPlanes<zeus::AtomicSets>)
+ZEUS_ENTRY(components_find, zeus::FindRow<zeus::AtomicSets>)
+ZEUS_ENTRY(components_join, zeus::JoinRow<zeus::AtomicSets>)
+ZEUS_ENTRY(components_measure, zeus::MeasureRow<zeus::AtomicSets>)
+ZEUS_ENTRY(components_choose, zeus::ChooseRow<zeus::AtomicSets>)
+ZEUS_ENTRY(components_clear, zeus::ClearRow<zeus::AtomicSets>)

@@ -67,7 +67,7 @@ LaunchPlan LaunchTable::prepare(const Prepare& given, int) const {
 
 LaunchPlan LaunchTable::histogram(const Histogram& given, int) const {
   LaunchPlan plan = packed([&](auto launch) { launch_histogram(given, launch); });
-  plan.not_finite_at = reinterpret_cast<std::uintptr_t>(Tally(given).missing);
+  plan.answer_at = reinterpret_cast<std::uintptr_t>(Tally(given).missing);
   return plan;
 }
 
@@ -87,6 +87,12 @@ LaunchPlan LaunchTable::label(const Label& given, int) const {
   return packed([&](auto launch) { launch_label(given, launch); });
 }
 
+LaunchPlan LaunchTable::components(const Components& given, std::int64_t scratch_size, int) const {
+  LaunchPlan plan = packed([&](auto launch) { launch_components(given, scratch_size, launch); });
+  plan.answer_at = reinterpret_cast<std::uintptr_t>(components_needed(given));
+  return plan;
+}
+
 std::int64_t LaunchTable::prepare_scratch(const Prepare& given, int) const {
   return launch_prepare_scratch(given);
 }
@@ -97,6 +103,10 @@ std::int64_t LaunchTable::histogram_scratch(int) const {
 
 std::int64_t LaunchTable::label_scratch(const Label& given, int) const {
   return launch_label_scratch(given);
+}
+
+std::int64_t LaunchTable::components_scratch(const Size3& size, std::int64_t runs) const {
+  return launch_components_scratch(size, runs);
 }
 
 }  // namespace zeus

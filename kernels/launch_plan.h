@@ -18,8 +18,8 @@ struct Launch {
 };
 
 struct LaunchPlan {
-  std::vector<Launch> launches;      // each waits for the one before
-  std::uintptr_t not_finite_at = 0;  // device address of a histogram's uint64 count of voxels not finite
+  std::vector<Launch> launches;  // each waits for the one before
+  std::uintptr_t answer_at = 0;  // device address of the uint64 that the call returns, if it returns one
 };
 
 // The interface of KernelTable, with plans where that has work: nothing runs, no array is read.
@@ -32,10 +32,12 @@ struct LaunchTable {
   LaunchPlan blend_normalise(const BlendNormalise& given, int threads) const;
   LaunchPlan argmax(const Argmax& given, int threads) const;
   LaunchPlan label(const Label& given, int threads) const;
+  LaunchPlan components(const Components& given, std::int64_t scratch_size, int threads) const;
 
   std::int64_t prepare_scratch(const Prepare& given, int threads) const;
   std::int64_t histogram_scratch(int threads) const;
   std::int64_t label_scratch(const Label& given, int threads) const;
+  std::int64_t components_scratch(const Size3& size, std::int64_t runs) const;
 };
 
 }  // namespace zeus

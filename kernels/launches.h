@@ -6,6 +6,7 @@
 
 #include "argmax.h"
 #include "blend.h"
+#include "components_voxel.h"
 #include "core/types.h"
 #include "histogram.h"
 #include "label.h"
@@ -128,6 +129,26 @@ VOXEL_FN void launch_label(const Label& given, Launch launch) {
   launch_label_from_scores(from_scores, launch);
 }
 
+// Afterwards *needed is the bytes of scratch that would do; with fewer than that nothing else was done.
+template <class Launch>
+VOXEL_FN void launch_components(const Components& given, std::int64_t scratch_size, Launch launch) {
+  using Sets = PlainSets;
+  const std::int64_t capacity = run_capacity(given.size, scratch_size);
+  launch(Entry{"components_count", nullptr, nullptr}, CountRow<Sets>(given, capacity));
+  launch(Entry{"components_sum_plane", nullptr, nullptr}, SumPlane<Sets>(given, capacity));
+  launch(Entry{"components_sum_planes", nullptr, nullptr}, SumPlanes<Sets>(given, capacity));
+  launch(Entry{"components_add_planes", nullptr, nullptr}, AddPlanes<Sets>(given, capacity));
+  launch(Entry{"components_find", nullptr, nullptr}, FindRow<Sets>(given, capacity));
+  launch(Entry{"components_join", nullptr, nullptr}, JoinRow<Sets>(given, capacity));
+  launch(Entry{"components_measure", nullptr, nullptr}, MeasureRow<Sets>(given, capacity));
+  launch(Entry{"components_choose", nullptr, nullptr}, ChooseRow<Sets>(given, capacity));
+  launch(Entry{"components_clear", nullptr, nullptr}, ClearRow<Sets>(given, capacity));
+}
+
+VOXEL_FN std::int64_t* components_needed(const Components& given) {
+  return voxel_runs(reinterpret_cast<std::uintptr_t>(given.scratch), given.size, 0).needed;
+}
+
 // Bytes of scratch that the launches of a call need.
 
 VOXEL_FN std::int64_t launch_prepare_scratch(const Prepare& given) {
@@ -137,6 +158,10 @@ VOXEL_FN std::int64_t launch_prepare_scratch(const Prepare& given) {
 
 VOXEL_FN std::int64_t launch_histogram_scratch() {
   return scratch_bytes(Tally(Histogram{}).layout(0));
+}
+
+VOXEL_FN std::int64_t launch_components_scratch(const Size3& size, std::int64_t runs) {
+  return voxel_components_bytes(size, runs);
 }
 
 VOXEL_FN std::int64_t launch_label_scratch(const Label& given) {

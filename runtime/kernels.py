@@ -47,7 +47,7 @@ class Kernels:
             DeviceError: It is a CUDA device's.
         """
         if not isinstance(self.table, _kernels.KernelTable):
-            raise DeviceError(f"{self.name} has no kernels for finished label maps; give CPU kernels here")
+            raise DeviceError(f"{self.name} has no kernels for files of labels; give CPU kernels here")
         return self.table
 
     @property

@@ -1,12 +1,12 @@
-// Runs the entry points of cuda.cu on a CPU: its text, with CUDA's words given a meaning for one thread at a
-// time.
+// Runs the entry points of cuda.cu on a CPU: its text, with CUDA's words given a meaning.
 //
-// Threads of a block that wait for each other are fibers, resumed in turn: at a wait each has reached the
-// same one.
+// A few threads of the CPU share the threads of a launch in turn, so neighbours run at the same time. Threads
+// of a block that wait for each other are fibers, resumed in turn: at a wait each has reached the same one.
 #include <ucontext.h>
 
 #include <cstdint>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #define __global__
@@ -19,7 +19,8 @@
 struct Triple {
   unsigned x, y, z;
 };
-static Triple threadIdx, blockIdx, blockDim, gridDim;
+static thread_local Triple threadIdx, blockIdx;
+static Triple blockDim, gridDim;
 
 enum { kDone, kBarrier, kMatch };
 struct Fiber {
@@ -51,15 +52,23 @@ static unsigned __match_all_sync(unsigned, unsigned value, int* same) {
 }
 template <class T>
 static T atomicAdd(T* to, T value) {
-  return (*to += value) - value;
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
 }
 template <class T>
-static void atomicMax(T* to, T value) {
-  *to = *to < value ? value : *to;
+static T atomicMax(T* to, T value) {
+  T before = __atomic_load_n(to, __ATOMIC_RELAXED);
+  while (before < value &&
+         !__atomic_compare_exchange_n(to, &before, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return before;
 }
 template <class T>
-static void atomicMin(T* to, T value) {
-  *to = value < *to ? value : *to;
+static T atomicMin(T* to, T value) {
+  T before = __atomic_load_n(to, __ATOMIC_RELAXED);
+  while (value < before &&
+         !__atomic_compare_exchange_n(to, &before, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return before;
 }
 
 #include "cuda.cu"
@@ -92,6 +101,16 @@ static bool run_fibers() {
   return true;
 }
 
+constexpr unsigned long kWorkers = 3;
+
+static unsigned long size_of(const Triple& shape) {
+  return 1ul * shape.x * shape.y * shape.z;
+}
+
+static Triple place(unsigned long n, const Triple& shape) {
+  return {unsigned(n % shape.x), unsigned(n / shape.x % shape.y), unsigned(n / shape.x / shape.y)};
+}
+
 template <class Kernel>
 static bool run(void (*entry)(Kernel), const void* arguments) {
   static const Kernel* kernel;
@@ -99,17 +118,24 @@ static bool run(void (*entry)(Kernel), const void* arguments) {
   kernel = static_cast<const Kernel*>(arguments);
   chosen = entry;
   body = [] { chosen(*kernel); };
-  for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
-    for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
-      for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
-        if (kWaits<Kernel>) {
-          if (!run_fibers()) return false;
-          continue;
-        }
-        for (threadIdx.z = 0; threadIdx.z < blockDim.z; ++threadIdx.z)
-          for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
-            for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) body();
+  const unsigned long blocks = size_of(gridDim), each = kWaits<Kernel> ? 1 : size_of(blockDim);
+  if (kWaits<Kernel>) {
+    for (unsigned long block = 0; block < blocks; ++block) {
+      blockIdx = place(block, gridDim);
+      if (!run_fibers()) return false;
+    }
+    return true;
+  }
+  std::vector<std::thread> workers;
+  for (unsigned long lane = 0; lane < kWorkers; ++lane)
+    workers.emplace_back([=] {
+      for (unsigned long n = lane; n < blocks * each; n += kWorkers) {
+        blockIdx = place(n / each, gridDim);
+        threadIdx = place(n % each, blockDim);
+        body();
       }
+    });
+  for (std::thread& worker : workers) worker.join();
   return true;
 }
 

@@ -30,6 +30,20 @@ ENTRIES = (
     ),
     *(f"{name}_{kind}" for name, kind in itertools.product(("guarded_argmax", "scores"), REAL)),
     *(f"gather_rows_{kind}" for kind in LABELS),
+    *(
+        f"components_{step}"
+        for step in (
+            "count",
+            "sum_plane",
+            "sum_planes",
+            "add_planes",
+            "find",
+            "join",
+            "measure",
+            "choose",
+            "clear",
+        )
+    ),
     *("gather_clear", "prepare_taps", "histogram_clear", "blend_add", "blend_normalise", "shared_winner"),
 )
 """Every entry point of cuda.cu."""
@@ -51,8 +65,8 @@ def build_emulator(folders: pytest.TempPathFactory) -> ctypes.CDLL:
     folder.mkdir()
     (folder / "entries.h").write_text("".join(f"EMULATED({name})\n" for name in ENTRIES))
     subprocess.run(
-        [compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", f"-I{ROOT / 'kernels'}",
-         f"-I{folder}", str(ROOT / "tests" / "cuda_emulator.cpp"), "-o", str(made)],
+        [compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-pthread", "-shared",
+         f"-I{ROOT / 'kernels'}", f"-I{folder}", str(ROOT / "tests" / "cuda_emulator.cpp"), "-o", str(made)],
         check=True,
     )  # fmt: skip
     return ctypes.CDLL(str(made))

@@ -93,6 +93,8 @@ def every_launch() -> dict[str, Any]:
         table.blend_add(array((3, 2, 2, 2), "float32"), array((2, 2, 2), "float32"), *sums, (0, 0, 0), 1)
     )
     plans.append(table.blend_normalise(array((3, *size), "float32"), array(size, "float32"), 1))
+    pieces = array(size, "uint8"), array((256,), "uint8"), 26, True, 0, 0, array((256,), "uint64")
+    plans.append(table.components(*pieces, array(scratch, "uint8"), 1))
     return {launch.entry: launch for plan in plans for launch in plan.launches}
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from runtime import _kernels
+from runtime.content import slice_content
 from runtime.cuda import table
 from runtime.cuda.compile import compiler_version
 from runtime.cuda.module import CudaModule
 from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError
 from runtime.kernels import Kernels, kernel_names, open_kernels
-from runtime.stages.components import keep_largest
 from tests.cuda_emulated_driver import EmulatedDriver
 from tests.cuda_emulator import bare_driver, emulated_table
 
@@ -254,7 +254,7 @@ def test_cuda_calls_refuse_values_as_the_cpu_does(calls: Calls, cuda: CudaTable)
             calls(name, **changed)
 
 
-def test_finished_label_maps_are_refused_on_a_device(cuda: CudaTable) -> None:
+def test_files_of_labels_are_not_made_on_a_device(cuda: CudaTable) -> None:
     kernels = Kernels(cuda, 1)
     with pytest.raises(DeviceError, match="give CPU kernels here"):
-        keep_largest(np.ones((2, 2, 2), np.uint8), [1], kernels)
+        slice_content(np.ones((2, 2, 2), np.uint8), kernels)

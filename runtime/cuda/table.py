@@ -28,9 +28,9 @@ class CudaTable:
 
     Arrays are anything with DLPack that is C-contiguous on the device; `matrix` alone is a NumPy
     array. Each call checks what the CPU's checks and raises what it raises, puts its launches on the
-    stream and returns without waiting; only `histogram` waits, since it returns a count. Nothing is
-    allocated. `threads` is checked and has no other meaning here. An error of the device may
-    come with a later call.
+    stream and returns without waiting; only `histogram` and `components` wait, since they return a
+    number. Nothing is allocated. `threads` is checked and has no other meaning here. An error of the
+    device may come with a later call.
 
     Work of other streams on arrays of theirs is waited for, as DLPack says. Arrays of other
     libraries stay with their owner, who keeps them until the stream is done.
@@ -169,11 +169,7 @@ class CudaTable:
         """See `_kernels.KernelTable.histogram`; waits for the device."""
         show = self._shown
         plan = self._plans.histogram(show(source), show(counts), show(scratch), threads)
-        self._run(plan)
-        not_finite: NDArray[np.uint64] = np.empty(1, np.uint64)
-        self.stream.download(not_finite, plan.not_finite_at)
-        self.stream.synchronize()
-        return int(not_finite[0])
+        return self._answer(plan)
 
     def blend_add(
         self,
@@ -227,6 +223,30 @@ class CudaTable:
         )
         self._run(plan)
 
+    def components_scratch(self, labels: Any, runs: int) -> int:
+        """Bytes of scratch for `runs` runs of equal labels along the last axis."""
+        return self._plans.components_scratch(self._shown(labels), runs)
+
+    def components(
+        self,
+        labels: Any,
+        groups: Any,
+        neighbours: int,
+        largest: bool,
+        least_voxels: int,
+        background: int,
+        removed: Any,
+        scratch: Any,
+        threads: int,
+    ) -> int:
+        """See `_kernels.KernelTable.components`; `groups` and `removed` lie on the device too; waits."""
+        show = self._shown
+        options = (neighbours, largest, least_voxels, background)
+        plan = self._plans.components(
+            show(labels), show(groups), *options, show(removed), show(scratch), threads
+        )
+        return self._answer(plan)
+
     def _shown(self, array: Any) -> Any:
         """An array as C++ takes it, ready for the stream; C++ refuses one of the host itself.
 
@@ -240,6 +260,14 @@ class CudaTable:
         """Put every launch of a plan on the stream."""
         for launch in plan.launches:
             self._module.launch(launch, self.stream)
+
+    def _answer(self, plan: LaunchPlan) -> int:
+        """Run a plan, wait, and fetch the number that the call returns."""
+        self._run(plan)
+        answer: NDArray[np.uint64] = np.empty(1, np.uint64)
+        self.stream.download(answer, plan.answer_at)
+        self.stream.synchronize()
+        return int(answer[0])
 
 
 def _on_device(array: Any) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.kernels import Kernels
 
@@ -19,14 +19,14 @@ _RUNS_PER_VOXEL = 1 / 200
 
 
 def keep_largest(
-    labels: NDArray[np.uint8], values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
+    labels: Any, values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
 ) -> dict[int, int]:
     """Keep only the largest connected component of each label, in place.
 
     Of two largest ones the one whose first voxel comes first is kept. What is removed becomes 0.
 
     Args:
-        labels: (I, J, K), C-contiguous, fewer than 2^31 voxels; overwritten.
+        labels: (I, J, K) uint8 where the kernels work, C-contiguous, fewer than 2^31 voxels; overwritten.
         values: Labels to work on, 1…255; the others stay as they are.
         kernels: Where to run.
         neighbours: A voxel touches others across faces (6), edges (18) or corners (26) too.
@@ -45,14 +45,14 @@ def keep_largest(
 
 
 def keep_largest_union(
-    labels: NDArray[np.uint8], values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
+    labels: Any, values: Iterable[int], kernels: Kernels, neighbours: Neighbours = 26
 ) -> dict[int, int]:
     """Keep only the largest connected component of several labels taken together; else as `keep_largest`."""
     return _remove(labels, dict.fromkeys(values, 1), kernels, neighbours)
 
 
 def remove_islands(
-    labels: NDArray[np.uint8],
+    labels: Any,
     values: Iterable[int],
     least_voxels: int,
     kernels: Kernels,
@@ -71,7 +71,7 @@ def _one_group_each(values: Iterable[int]) -> dict[int, int]:
 
 
 def _remove(
-    labels: NDArray[np.uint8],
+    labels: Any,
     groups: dict[int, int],
     kernels: Kernels,
     neighbours: Neighbours,
@@ -80,16 +80,15 @@ def _remove(
     """Keep the largest component of each group, or every one of at least `least_voxels`."""
     if any(not 1 <= value <= 255 for value in groups):
         raise ValueError(f"values must be 1 to 255, got {sorted(groups)}")
-    group_of = np.zeros(256, np.uint8)
+    groups_of = np.zeros(256, np.uint8)
     for value, group in groups.items():
-        group_of[value] = group
-    removed = np.zeros(256, np.uint64)
-    table, largest = kernels.cpu, least_voxels is None
-    needed = table.components_scratch(labels, int(labels.size * _RUNS_PER_VOXEL))
-    work = kernels.scratch(0)
-    while needed > work.size:
-        work = kernels.scratch(needed)
-        needed = table.components(
-            labels, group_of, neighbours, largest, least_voxels or 0, 0, removed, work, kernels.threads
-        )
-    return {value: int(removed[value]) for value in groups}
+        groups_of[value] = group
+    table, options = kernels.table, (neighbours, least_voxels is None, least_voxels or 0, 0)
+    removed, group_of = kernels.zeros((256,), np.uint64), kernels.placed(groups_of)
+    needed = table.components_scratch(labels, int(math.prod(labels.shape) * _RUNS_PER_VOXEL))
+    size = 0
+    while needed > size:
+        work, size = kernels.scratch(needed), needed
+        needed = table.components(labels, group_of, *options, removed, work, kernels.threads)
+    counts = kernels.to_host(removed)
+    return {value: int(counts[value]) for value in groups}
