@@ -7,7 +7,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from training.networks.nano import Encoder
+from training.networks.encoder import Encoder
 
 __all__ = ["encoder_onnx"]
 
