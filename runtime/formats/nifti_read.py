@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from runtime.formats.limits import MAXIMUM_VOXELS, plausible_spacing
 from runtime.study import Decision, Modality, Series
 from runtime.volume import Volume
 
-__all__ = ["NIFTI_SUFFIXES", "header_repairs", "read_nifti"]
+__all__ = ["NIFTI_SUFFIXES", "header_repairs", "read_nifti", "read_nifti_volume"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz")
 """File names that are taken for NIfTI or MGH, in small letters."""
@@ -34,7 +35,13 @@ def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith((".gz", ".mgz"))
 
 
-def _single_volume(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+def _single_volume(shape: tuple[int, ...], path: Path, channel: int | None) -> tuple[int, int, int]:
+    if channel is not None:
+        if len(shape) != 4 or not 0 <= channel < shape[3]:
+            raise ImageError(
+                f"{path} has shape {tuple(int(size) for size in shape)}, without channel {channel}"
+            )
+        shape = shape[:3]
     if len(shape) > 3 and all(size == 1 for size in shape[3:]):
         shape = shape[:3]
     if len(shape) != 3 or min(shape) < 1:
@@ -42,9 +49,9 @@ def _single_volume(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
-def _check_size(shape: tuple[int, int, int], item_bytes: int, path: Path) -> None:
+def _check_size(shape: tuple[int, ...], item_bytes: int, path: Path) -> None:
     """Refuse a header that promises more than the file can hold, before any memory is taken."""
-    count = shape[0] * shape[1] * shape[2]
+    count = math.prod(int(size) for size in shape)
     capacity = path.stat().st_size * (_DEFLATE_LIMIT if _is_packed(path) else 1) + _IMAGE_HEADER_BYTES
     if count > MAXIMUM_VOXELS or count * item_bytes > capacity:
         raise ImageError(f"{path} is cut short or its header is wrong: it promises {count} voxels")
@@ -124,12 +131,12 @@ def header_repairs() -> Iterator[list[str]]:
         logger.handlers = handlers
 
 
-def _load(path: Path, stream: IO[bytes]) -> tuple[Volume, list[str]]:
+def _load(path: Path, stream: IO[bytes], channel: int | None) -> tuple[Volume, list[str]]:
     kind = _image_class(path, stream.read(4))
     stream.seek(0)
     image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-    shape = _single_volume(image.shape, path)
-    _check_size(shape, image.get_data_dtype().itemsize, path)
+    shape = _single_volume(image.shape, path, channel)
+    _check_size(image.shape, image.get_data_dtype().itemsize, path)
     affine = np.array(image.affine, dtype=np.float64)
     notes = _affine_notes(image.header, affine, shape)
     if "xyzt_units" in image.header:
@@ -139,7 +146,8 @@ def _load(path: Path, stream: IO[bytes]) -> tuple[Volume, list[str]]:
             notes.append(
                 f"the header counts in {'metres' if scale > 1 else 'micrometres'}; taken to millimetres"
             )
-    stored, note = _kept(np.asarray(image.dataobj.get_unscaled()).reshape(shape, order="F"))
+    whole = np.asarray(image.dataobj.get_unscaled())
+    stored, note = _kept((whole if channel is None else whole[..., channel]).reshape(shape, order="F"))
     if note:
         notes.append(note)
     stream.read(_IMAGE_HEADER_BYTES)  # to the end, where gzip compares its checksum
@@ -167,9 +175,26 @@ def read_nifti(path: Path, modality: Modality, reason: str) -> Series:
     Raises:
         ImageError: The file cannot be read or is not one plain 3-D volume; the message names it.
     """
+    volume, notes = read_nifti_volume(path)
+    return Series(str(path), volume, Decision(modality, reason), path=path, notes=notes)
+
+
+def read_nifti_volume(path: Path, channel: int | None = None) -> tuple[Volume, tuple[str, ...]]:
+    """Read one image, or one channel of a 4-D one.
+
+    Args:
+        path: A .nii, .nii.gz, .mgh or .mgz file.
+        channel: Index along the fourth axis; the file is 3-D when absent.
+
+    Returns:
+        The image, whose axis 0 is the file's third axis, and what was assumed about it.
+
+    Raises:
+        ImageError: The file cannot be read or has no such image; the message names it.
+    """
     try:
         with header_repairs() as repairs, _open(path) as stream:
-            volume, notes = _load(path, stream)
+            volume, notes = _load(path, stream, channel)
         notes += [f"header repaired by the reader: {message}" for message in dict.fromkeys(repairs)]
     except ImageError as error:
         named = str(path) in str(error)
@@ -179,4 +204,4 @@ def read_nifti(path: Path, modality: Modality, reason: str) -> Series:
             f"{path} cannot be read as NIfTI or MGH ({type(error).__name__}: {error}); "
             "it is cut short or damaged"
         ) from error
-    return Series(str(path), volume, Decision(modality, reason), path=path, notes=tuple(notes))
+    return volume, tuple(notes)

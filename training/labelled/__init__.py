@@ -1,0 +1,8 @@
+"""Data sets with labels of others: cases by name, with their images, and how they are split."""
+
+from training.labelled.case import ImageFile, LabelledCase
+from training.labelled.decathlon import read_decathlon
+from training.labelled.folder import read_folder
+from training.labelled.folds import fold_of
+
+__all__ = ["ImageFile", "LabelledCase", "fold_of", "read_decathlon", "read_folder"]
