@@ -114,14 +114,14 @@ def test_a_file_without_the_channel_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_lists_whole_cases_and_names_the_others(tmp_path: Path) -> None:
-    for folder, names in (("T1", "abc"), ("T2", "bc"), ("labels", "abd")):
+    for folder, names in (("T1", "abc"), ("T2", "bc"), ("labels", "abe")):
         for name in names:
             write(tmp_path / folder / f"{name}.nii.gz", np.zeros((3, 4, 5), np.uint8))
     cases, lacking = read_folder(
         {"T1": tmp_path / "T1", "T2": tmp_path / "T2"}, tmp_path / "labels", {1: "tumour"}
     )
     assert [case.name for case in cases] == ["b"]
-    assert lacking == ("a", "c", "d")
+    assert lacking == ("a", "c", "e")
     images, labels = cases[0].read()
     assert set(images) == {"T1", "T2"}
     assert labels.names == {1: "tumour"}
