@@ -33,11 +33,13 @@ class ContrastConfig:
         wild: Probability that an MR channel gets fully random tissue means (SynthSeg's manner).
         cropped: Probability that a channel's scan does not reach the patch's top or bottom.
         thick: Probability of slices thicker than the model's voxels.
+        clinical: Probability of the usual study: T1 in thin slices, all else in thick axial ones.
     """
 
     wild: float = 0.2
     cropped: float = 0.15
     thick: float = 0.6
+    clinical: float = 0.25
 
 
 def _means(channel: str, random: Generator, config: ContrastConfig) -> NDArray[np.float32]:
@@ -70,24 +72,36 @@ def _means(channel: str, random: Generator, config: ContrastConfig) -> NDArray[n
     return np.asarray(np.maximum(centre, 0), np.float32)
 
 
-def _thick_slices(image: Tensor, random: Generator, spacing_mm: float) -> Tensor:
-    """What slices of 2…7 mm along one axis keep of an image; voxels stay as they are."""
-    axis = int(random.choice(3, p=[0.2, 0.2, 0.6]))
-    step_mm = float(random.uniform(2.0, 7.0))
+Slices = tuple[int, float]
+"""Axis along which slices lie, and the distance between them in mm."""
+
+
+def _choose_slices(channel: str, random: Generator, clinical: bool) -> Slices | None:
+    """How a channel is scanned; None for voxels as small as the model's."""
+    if clinical:
+        return None if channel in ("T1", "T1c") else (2, float(random.uniform(2.5, 5.0)))
+    if random.random() >= 0.85:
+        return None
+    return int(random.choice(3, p=[0.2, 0.2, 0.6])), float(random.uniform(2.0, 7.0))
+
+
+def _thick_slices(image: Tensor, random: Generator, spacing_mm: float, slices: Slices) -> Tensor:
+    """What thick slices along one axis keep of an image; voxels stay as they are."""
+    axis, step_mm = slices
     thickness_mm = step_mm * float(random.uniform(0.55, 1.0))
     size = list(image.shape)
     kernel = [1, 1, 1]
     kernel[axis] = max(1, round(thickness_mm / spacing_mm) // 2 * 2 + 1)
     padding = [n // 2 for n in kernel]
     blurred = F.avg_pool3d(image[None, None], kernel, 1, padding, count_include_pad=False)
-    slices = list(size)
-    slices[axis] = max(4, round(size[axis] * spacing_mm / step_mm))
-    coarse = F.interpolate(blurred, size=slices, mode="trilinear", align_corners=False)
+    fewer = list(size)
+    fewer[axis] = max(4, round(size[axis] * spacing_mm / step_mm))
+    coarse = F.interpolate(blurred, size=fewer, mode="trilinear", align_corners=False)
     return F.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
 
 
 def _paint_mr(
-    clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, thick: bool
+    clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, slices: Slices | None
 ) -> tuple[Tensor, float]:
     """The image, and the power its values were raised to."""
     shape = tuple(clean.shape)
@@ -100,19 +114,21 @@ def _paint_mr(
     rician = float(random.uniform(0, 0.06)) ** 2
     extra = torch.from_numpy(random.standard_normal((2, *shape), np.float32)) * (rician**0.5)
     image = ((image + extra[0]) ** 2 + extra[1] ** 2).sqrt_()
-    if thick:
-        image = _thick_slices(image, random, spacing_mm)
+    if slices is not None:
+        image = _thick_slices(image, random, spacing_mm, slices)
     power = float(np.exp(random.normal(0, 0.15)))
     return image.clamp_min_(0) ** power, power
 
 
-def _paint_ct(clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, thick: bool) -> Tensor:
+def _paint_ct(
+    clean: Tensor, deviation: Tensor, random: Generator, spacing_mm: float, slices: Slices | None
+) -> Tensor:
     shape = tuple(clean.shape)
     noise = torch.from_numpy(random.standard_normal(shape, np.float32))
     image = clean + (deviation + float(random.uniform(1, 9))) * noise
     image += smooth_field(random, 3, shape) * float(random.uniform(0, 3))
-    if thick:
-        image = _thick_slices(image, random, spacing_mm)
+    if slices is not None:
+        image = _thick_slices(image, random, spacing_mm, slices)
     low, high = CT_WINDOW
     return ((image - low) / (high - low)).clamp_(0, 1)
 
@@ -169,6 +185,7 @@ def paint(
     chosen = _choose_channels(random) if chosen is None else chosen
     channels = torch.zeros(len(CHANNELS), *shape)
     seen = torch.zeros(shape, dtype=torch.bool)
+    clinical = random.random() < config.clinical
     thick_study = random.random() < config.thick
     for index in chosen:
         means = _means(CHANNELS[index], random, config)
@@ -177,11 +194,12 @@ def paint(
         deviations[0] = 0
         clean = (torch.from_numpy(means) @ flat).view(shape)
         deviation = (torch.from_numpy(deviations) @ flat).view(shape)
-        thick = thick_study and random.random() < 0.85
+        sliced = clinical or thick_study
+        slices = _choose_slices(CHANNELS[index], random, clinical) if sliced else None
         if CHANNELS[index] == "CT":
-            image = _paint_ct(clean, deviation, random, spacing_mm, thick)
+            image = _paint_ct(clean, deviation, random, spacing_mm, slices)
         else:
-            image, power = _paint_mr(clean, deviation, random, spacing_mm, thick)
+            image, power = _paint_mr(clean, deviation, random, spacing_mm, slices)
             gain = foreground_gain(scan, means, deviations, power, random)
             image = (image * (gain * float(np.exp(random.normal(0, 0.12))))).clamp_(0, CLAMP)
         scanned = torch.ones(shape, dtype=torch.bool)

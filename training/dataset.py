@@ -49,6 +49,7 @@ class StreamConfig:
         geometry: How patches vary.
         whole_geometry: How whole heads vary.
         contrast: How looks vary.
+        study_contrast: The same for a phantom in the demo study's contrasts.
     """
 
     seed: int = 0
@@ -62,6 +63,7 @@ class StreamConfig:
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     whole_geometry: GeometryConfig = field(default_factory=lambda: WHOLE)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    study_contrast: ContrastConfig = field(default_factory=lambda: ContrastConfig(clinical=0.8))
 
 
 def class_fractions(fractions: Tensor) -> Tensor:
@@ -142,7 +144,7 @@ class HeadStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
                 if random.random() < config.stripped:
                     scan, shown = strip(scan), cut(without_skull(fractions))
                 study = heads is self._phantoms and random.random() < config.phantom_study
-                chosen = _STUDY if study else None
-                image, seen = paint(shown, random, config.geometry.spacing_mm, config.contrast, chosen, scan)
+                chosen, contrast = (_STUDY, config.study_contrast) if study else (None, config.contrast)
+                image, seen = paint(shown, random, config.geometry.spacing_mm, contrast, chosen, scan)
                 yield image.half(), class_fractions(shown), seen
             shape += step
