@@ -1,0 +1,66 @@
+"""Texts of instructions: every target has its own, and evaluation shows sentences training never did."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.instructions import NO_TARGET, Writer
+from training.instructions.templates import ABSENT, ASKED, MENTIONED
+from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
+from training.structures import STRUCTURES
+
+
+def test_every_structure_has_names_in_both_parts() -> None:
+    assert list(TARGETS) == [structure.name for structure in STRUCTURES]
+    for names in (*TARGETS.values(), *MODALITIES.values(), FOREIGN):
+        assert len(for_training(names)) >= 4
+        assert len(for_evaluation(names)) >= 1
+
+
+def test_no_name_means_two_things() -> None:
+    spoken = [
+        name.lower() for names in TARGETS.values() for name in (*for_training(names), *for_evaluation(names))
+    ]
+    foreign = [name.lower() for name in (*for_training(FOREIGN), *for_evaluation(FOREIGN))]
+    assert len(set(spoken + foreign)) == len(spoken) + len(foreign)
+
+
+def test_evaluation_has_sentences_of_its_own() -> None:
+    for templates in (ASKED, MENTIONED, ABSENT):
+        assert not set(templates.training) & set(templates.evaluation)
+        for template in (*templates.training, *templates.evaluation):
+            assert "{target}" in template
+
+
+def test_a_text_asks_for_its_target_only() -> None:
+    random = np.random.default_rng(0)
+    for part in ("training", "evaluation"):
+        writer = Writer(part)  # type: ignore[arg-type]
+        for target in (*TARGETS, NO_TARGET):
+            names = FOREIGN if target == NO_TARGET else TARGETS[target]
+            named = [name.removeprefix("the ").lower() for name in names]
+            texts = [writer.write(random, target, "T1") for _ in range(40)]
+            assert {text.target for text in texts} == {target}
+            spoken = [any(name in text.text.lower() for name in named) for text in texts]
+            assert np.mean(spoken) > 0.8  # the others have a slip of the keyboard in the name
+
+
+def test_only_findings_are_denied() -> None:
+    random = np.random.default_rng(1)
+    texts = [Writer().write(random) for _ in range(3000)]
+    denied = {text.target for text in texts if text.denied}
+    assert denied == {"lesion", "necrosis", "oedema", "whole_lesion"}
+    assert {text.target for text in texts} == {*TARGETS, NO_TARGET}
+
+
+def test_the_same_seed_writes_the_same_texts() -> None:
+    first, again = ([Writer().write(np.random.default_rng(5)) for _ in range(1)] for _ in range(2))
+    assert first == again
+    many = {Writer().write(np.random.default_rng(seed), "thalamus", "FLAIR").text for seed in range(200)}
+    assert len(many) > 120
+
+
+def test_a_target_nobody_knows_is_refused() -> None:
+    with pytest.raises(KeyError):
+        Writer().write(np.random.default_rng(0), "kidney")

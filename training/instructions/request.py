@@ -1,0 +1,123 @@
+"""Write instructions at random, each with what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from numpy.random import Generator
+
+from training.instructions.templates import ABSENT, ASKED, MENTIONED, Templates
+from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
+
+__all__ = ["NO_TARGET", "Instruction", "Writer"]
+
+NO_TARGET = ""
+"""Target of a text that asks for nothing this bundle can segment."""
+
+_FINDINGS = ("lesion", "necrosis", "oedema", "whole_lesion")
+_SIDED = ("thalamus", "caudate", "putamen_pallidum", "hippocampus_amygdala", "cerebral_cortex", "cerebellum")
+
+Kind = Literal["asked", "mentioned", "absent", "foreign"]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A text and what it means.
+
+    Attributes:
+        text: As somebody would write it.
+        target: Structure of the bundle it asks for; `NO_TARGET` where it asks for something else.
+        denied: It says that the target is not there.
+    """
+
+    text: str
+    target: str
+    denied: bool
+
+
+class Writer:
+    """Writes instructions from templates and names of one part: training or evaluation."""
+
+    def __init__(self, part: Literal["training", "evaluation"] = "training") -> None:
+        """Choose the part.
+
+        Args:
+            part: "evaluation" uses sentences that training never shows, with names of both parts.
+        """
+        self._part = part
+
+    def write(self, random: Generator, target: str | None = None, modality: str | None = None) -> Instruction:
+        """Write one.
+
+        Args:
+            random: Where chance comes from.
+            target: Structure it asks for, `NO_TARGET` for something foreign; drawn when absent.
+            modality: Of the scan it is about; the text may name another one, as people do. Drawn when absent.
+
+        Raises:
+            KeyError: There is no such target or modality.
+        """
+        if target is None:
+            drawn = int(random.integers(len(TARGETS) + 1))
+            target = [*TARGETS, NO_TARGET][drawn]
+        kind = self._kind(target, random)
+        names = FOREIGN if target == NO_TARGET else TARGETS[target]
+        wrong = modality is None or random.random() < 0.1
+        shown = str(random.choice(list(MODALITIES))) if wrong or modality is None else modality
+        others = [name for name in TARGETS if name != target and not _overlap(name, target)]
+        text = self._template(kind, random).format(
+            target=self._name(names, random),
+            modality=self._name(MODALITIES[shown], random),
+            side=_side(target, random),
+            other=self._name(TARGETS[str(random.choice(others))], random),
+        )
+        return Instruction(_as_typed(text, random), target, kind == "absent")
+
+    def _kind(self, target: str, random: Generator) -> Kind:
+        if target == NO_TARGET:
+            return "foreign"
+        if target in _FINDINGS and random.random() < 0.15:
+            return "absent"
+        return "mentioned" if random.random() < 0.2 else "asked"
+
+    def _template(self, kind: Kind, random: Generator) -> str:
+        kinds: dict[Kind, Templates] = {
+            "asked": ASKED, "foreign": ASKED, "mentioned": MENTIONED, "absent": ABSENT,
+        }  # fmt: skip
+        templates = kinds[kind]
+        return str(random.choice(templates.training if self._part == "training" else templates.evaluation))
+
+    def _name(self, names: tuple[str, ...], random: Generator) -> str:
+        known = for_training(names)
+        unseen = () if self._part == "training" else for_evaluation(names)
+        name = str(random.choice([*known, *unseen]))
+        return name.removeprefix("the ")
+
+
+def _overlap(name: str, target: str) -> bool:
+    """Whether one of two structures is a part of the other."""
+    unions = {
+        "csf": ("sulcal_csf", "outer_csf"),
+        "whole_lesion": ("lesion", "necrosis", "oedema"),
+        "brain": tuple(key for key in TARGETS if key not in ("head", "outer_csf", "csf")),
+    }
+    return name in unions.get(target, ()) or target in unions.get(name, ())
+
+
+def _side(target: str, random: Generator) -> str:
+    """A word that some write before a paired structure; masks have both sides."""
+    if target in _SIDED and random.random() < 0.3:
+        return str(random.choice(["left ", "right ", "bilateral "]))
+    return ""
+
+
+def _as_typed(text: str, random: Generator) -> str:
+    """The text as it may arrive: its first letter, its capitals, a slip of the keyboard."""
+    draw = random.random()
+    if draw < 0.1:
+        return text.upper() if draw < 0.03 else text.lower()
+    if draw < 0.2 and len(text) > 12:
+        at = int(random.integers(1, len(text) - 2))
+        return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    return text[:1].upper() + text[1:] if draw < 0.8 else text

@@ -1,0 +1,242 @@
+"""What targets, modalities and things that are not ours are called.
+
+Each tuple has names for training first and, after `HELD_OUT`, names only evaluation uses.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training"]
+
+HELD_OUT = "|"
+"""Divides a tuple of names."""
+
+T = TypeVar("T")
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "cerebral_white_matter": (
+        *("cerebral white matter", "white matter of the cerebrum", "white matter", "WM", "white substance"),
+        *("the hemispheric white matter", "deep white matter", HELD_OUT, "white matter of both hemispheres"),
+    ),
+    "cerebral_cortex": (
+        *("cerebral cortex", "cortex", "cortical grey matter", "cortical gray matter", "the cortical ribbon"),
+        *("neocortex", "grey matter of the cortex", HELD_OUT, "cortical mantle"),
+    ),
+    "lateral_ventricles": (
+        *(
+            "lateral ventricles",
+            "lateral ventricle",
+            "the ventricular system's lateral parts",
+            "both lateral ventricles",
+        ),
+        *(
+            "frontal and occipital horns",
+            "lateral ventricular system",
+            HELD_OUT,
+            "the paired lateral ventricles",
+        ),
+    ),
+    "third_fourth_ventricles": (
+        *("third and fourth ventricles", "third ventricle", "fourth ventricle", "midline ventricles"),
+        *("3rd and 4th ventricle", "the ventricles in the midline", HELD_OUT, "ventricles III and IV"),
+    ),
+    "thalamus": (
+        *("thalamus", "thalami", "both thalami", "thalamic nuclei", "the thalamus on each side"),
+        *("thalamic region", HELD_OUT, "the paired thalami"),
+    ),
+    "caudate": (
+        *("caudate", "caudate nucleus", "caudate nuclei", "head and body of the caudate", "nucleus caudatus"),
+        *("caudate heads", HELD_OUT, "both caudate nuclei"),
+    ),
+    "putamen_pallidum": (
+        *("putamen and pallidum", "putamen", "globus pallidus", "lentiform nucleus", "lenticular nucleus"),
+        *("putamen and globus pallidus", "lentiform nuclei", HELD_OUT, "pallidum together with the putamen"),
+    ),
+    "hippocampus_amygdala": (
+        *("hippocampus and amygdala", "hippocampus", "hippocampi", "amygdala", "hippocampal formation"),
+        *("mesial temporal structures", "amygdalo-hippocampal complex", HELD_OUT, "amygdala and hippocampi"),
+    ),
+    "ventral_diencephalon": (
+        *("ventral diencephalon", "hypothalamic region", "diencephalon", "subthalamic region", "ventral DC"),
+        *("basal diencephalon", HELD_OUT, "the diencephalon's ventral part"),
+    ),
+    "cerebellum": (
+        *(
+            "cerebellum",
+            "cerebellar hemispheres",
+            "cerebellar hemispheres and vermis",
+            "the cerebellar tissue",
+        ),
+        *("cerebellar cortex and white matter", HELD_OUT, "the whole cerebellum with its vermis"),
+    ),
+    "brain_stem": (
+        *(
+            "brain stem",
+            "brainstem",
+            "midbrain, pons and medulla",
+            "pons",
+            "mesencephalon, pons and medulla oblongata",
+        ),
+        *("medulla oblongata", "the stem of the brain", HELD_OUT, "pons and medulla"),
+    ),
+    "sulcal_csf": (
+        *("sulcal CSF", "fluid in the sulci", "sulcal cerebrospinal fluid", "CSF between the gyri"),
+        *("fluid within the sulci and fissures", HELD_OUT, "cerebrospinal fluid in sulci"),
+    ),
+    "outer_csf": (
+        *(
+            "outer CSF",
+            "extra-axial CSF",
+            "subarachnoid fluid around the brain",
+            "fluid between brain and skull",
+        ),
+        *("outer cerebrospinal fluid", HELD_OUT, "the fluid layer outside the brain"),
+    ),
+    "head": (
+        *("head outside the brain", "skull and scalp", "extracranial tissue", "skull, face and scalp"),
+        *(
+            "everything of the head that is not brain",
+            "bone and soft tissue of the head",
+            HELD_OUT,
+            "scalp and skull",
+        ),
+    ),
+    "lesion": (
+        *(
+            "lesion",
+            "lesions",
+            "tumour",
+            "tumor",
+            "enhancing tumour",
+            "white-matter lesions",
+            "plaques",
+            "mass",
+        ),
+        *("solid tumour part", "MS lesions", "focal lesion", "neoplasm", "hyperintense lesions", HELD_OUT),
+        *("the enhancing mass", "demyelinating plaques", "tumor mass"),
+    ),
+    "necrosis": (
+        *("necrosis", "necrotic core", "tumour necrosis", "necrotic cavity", "cystic or necrotic part"),
+        *("necrotic tumor core", HELD_OUT, "the necrotic centre"),
+    ),
+    "oedema": (
+        *(
+            "oedema",
+            "edema",
+            "vasogenic oedema",
+            "peritumoral edema",
+            "perifocal oedema",
+            "swelling around the tumour",
+        ),
+        *("surrounding edema", HELD_OUT, "oedema around the mass"),
+    ),
+    "csf": (
+        *("CSF", "cerebrospinal fluid", "all cerebrospinal fluid outside the ventricles", "liquor"),
+        *("the CSF spaces", HELD_OUT, "every CSF space around the brain"),
+    ),
+    "whole_lesion": (
+        *(
+            "whole lesion",
+            "whole tumour",
+            "entire tumor with oedema",
+            "complete lesion",
+            "tumour including its edema",
+        ),
+        *("lesion with necrosis and oedema", HELD_OUT, "the full extent of the tumour"),
+    ),
+    "brain": (
+        *(
+            "brain",
+            "whole brain",
+            "brain mask",
+            "brain parenchyma",
+            "intracranial brain tissue",
+            "the encephalon",
+        ),
+        *("brain tissue", "entire brain", HELD_OUT, "the complete brain"),
+    ),
+}
+"""Name of a structure of the bundle to how people call it."""
+
+FOREIGN: tuple[str, ...] = (
+    *(
+        "kidney",
+        "both kidneys",
+        "liver",
+        "spleen",
+        "prostate",
+        "lung",
+        "left lung",
+        "heart",
+        "aorta",
+        "pancreas",
+    ),
+    *(
+        "bladder",
+        "femur",
+        "vertebrae",
+        "stomach",
+        "colon",
+        "gallbladder",
+        "adrenal gland",
+        "uterus",
+        "breast",
+    ),
+    *(
+        "knee cartilage",
+        "left ventricle of the heart",
+        "thyroid",
+        "trachea",
+        "pelvis",
+        "rib cage",
+        "oesophagus",
+    ),
+    *("pulmonary nodule", "hepatic lesion", "renal cyst", "portal vein", "lumbar spine", "rotator cuff"),
+    *(HELD_OUT, "right kidney", "duodenum", "liver tumour", "left atrium", "hip joint", "pleural effusion"),
+)
+"""What no head scan shows, or this bundle does not know."""
+
+MODALITIES: dict[str, tuple[str, ...]] = {
+    "T1": (
+        "T1",
+        "T1-weighted MRI",
+        "T1w image",
+        "T1 MPRAGE",
+        "T1-weighted scan",
+        HELD_OUT,
+        "native T1 image",
+    ),
+    "T1c": (
+        *(
+            "T1c",
+            "contrast-enhanced T1",
+            "T1 post-gadolinium",
+            "T1 with contrast",
+            "post-contrast T1-weighted MRI",
+        ),
+        *(HELD_OUT, "T1 after gadolinium"),
+    ),
+    "T2": (
+        "T2",
+        "T2-weighted MRI",
+        "T2w image",
+        "T2 TSE",
+        "T2-weighted scan",
+        HELD_OUT,
+        "T2 turbo spin echo",
+    ),
+    "FLAIR": ("FLAIR", "FLAIR image", "T2-FLAIR", "fluid-attenuated image", HELD_OUT, "FLAIR sequence"),
+    "CT": ("CT", "CT scan", "non-contrast CT", "computed tomography", "head CT", HELD_OUT, "cranial CT"),
+}
+"""Modality to how people call it."""
+
+
+def for_training(names: tuple[T, ...]) -> tuple[T, ...]:
+    """Names before the mark."""
+    return names[: names.index(HELD_OUT)]
+
+
+def for_evaluation(names: tuple[T, ...]) -> tuple[T, ...]:
+    """Names after the mark."""
+    return names[names.index(HELD_OUT) + 1 :]
