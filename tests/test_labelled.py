@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import ImageError
-from training.labelled import LabelledCase, fold_of, read_decathlon, read_folder
+from tests.dicom_factory import SeriesPlan, marked_voxels, write_series
+from training.labelled import LabelledCase, fold_of, read_chaos, read_decathlon, read_folder
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "msd-hippocampus"
 AFFINE = np.array([[-0.9, 0, 0, 40.0], [0, 1.1, 0, -30.0], [0, 0, 2.5, 7.0], [0, 0, 0, 1.0]])
@@ -130,6 +132,88 @@ def test_folder_lists_whole_cases_and_names_the_others(tmp_path: Path) -> None:
     write(tmp_path / "T1" / "b.nii", np.zeros((3, 4, 5), np.uint8))
     with pytest.raises(ImageError, match="one case, two files"):
         read_folder({"T1": tmp_path / "T1"}, tmp_path / "labels", {1: "tumour"})
+
+
+GREYS = np.array([0, 63, 126, 189, 252], np.uint8)
+T1_DUAL = {"ScanningSequence": "GR", "EchoTime": 4.6, "RepetitionTime": 160, "FlipAngle": 80}
+T2_SPIR = {"ScanningSequence": "SE", "EchoTime": 70, "RepetitionTime": 1600, "FlipAngle": 90}
+
+
+def chaos(folder: Path) -> Any:
+    """One patient of each kind in CHAOS's own layout; returns the MR labels in the order of file names."""
+    import SimpleITK
+
+    values = np.random.default_rng(3).integers(0, 5, (5, 6, 7)).astype(np.uint8)
+
+    def ground(at: Path, greys: Any) -> None:
+        at.mkdir(parents=True)
+        for n, plane in enumerate(greys):
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(plane), str(at / f"IMG-{n:04d}.png"))
+
+    dual = folder / "MR" / "1" / "T1DUAL"
+    for n, phase in enumerate(("InPhase", "OutPhase")):
+        write_series(dual / "DICOM_anon" / phase, marked_voxels() + n, SeriesPlan(phase, tags=T1_DUAL))
+    ground(dual / "Ground", GREYS[values])
+    spir = folder / "MR" / "1" / "T2SPIR"
+    down = SeriesPlan("spir", slice_step=(0.0, 0.0, -1.0), tags=T2_SPIR)  # by name from head to foot
+    write_series(spir / "DICOM_anon", marked_voxels(), down)
+    ground(spir / "Ground", GREYS[values])
+    ct = folder / "CT" / "4"
+    write_series(ct / "DICOM_anon", marked_voxels(), SeriesPlan("ct", modality="CT"))
+    ground(ct / "Ground", np.where(values == 1, 255, 0).astype(np.uint8))
+    return values
+
+
+def test_chaos_cases_are_read_where_they_lie(tmp_path: Path) -> None:
+    values = chaos(tmp_path)
+    ct, dual, spir = read_chaos(tmp_path)
+    assert [case.name for case in (ct, dual, spir)] == ["CT/4", "MR/1/T1DUAL", "MR/1/T2SPIR"]
+    assert [case.patient for case in (ct, dual, spir)] == ["CT/4", "MR/1", "MR/1"]
+    images, labels = dual.read()
+    assert list(images) == ["T1 in phase", "T1 out of phase"]
+    assert labels.names == {1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"}
+    assert np.array_equal(labels.voxels, values)
+    assert np.array_equal(images["T1 out of phase"].voxels, images["T1 in phase"].voxels + 1)
+    images, labels = spir.read()
+    assert np.array_equal(labels.voxels, values[::-1])  # the volume goes upwards, its files downwards
+    assert np.array_equal(images["T2 SPIR"].voxels, marked_voxels()[::-1])
+    images, labels = ct.read()
+    assert labels.names == {1: "liver"}
+    assert np.array_equal(labels.voxels, values == 1)
+    assert images["CT"].intercept == -1024
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda mr: next((mr / "T2SPIR" / "Ground").glob("*.png")).unlink(), "4 PNG files for 5 slices"),
+        (lambda mr: (mr / "T2SPIR" / "Ground" / "IMG-0002.png").write_bytes(b"PNG"), "cut short or damaged"),
+        (lambda mr: shutil.rmtree(mr / "T2SPIR" / "DICOM_anon"), "is not there"),
+        (
+            lambda mr: write_series(
+                mr / "T2SPIR" / "DICOM_anon", marked_voxels(), SeriesPlan("more", tags=T2_SPIR)
+            ),
+            "2 series",
+        ),
+    ],
+)
+def test_chaos_case_that_is_damaged_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
+    chaos(tmp_path)
+    damage(tmp_path / "MR" / "1")
+    with pytest.raises(ImageError, match=message):
+        read_chaos(tmp_path)[2].read()
+
+
+def test_chaos_grey_without_a_meaning_is_refused(tmp_path: Path) -> None:
+    import SimpleITK
+
+    chaos(tmp_path)
+    path = tmp_path / "CT" / "4" / "Ground" / "IMG-0001.png"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.full((6, 7), 63, np.uint8)), str(path))
+    with pytest.raises(ImageError, match="grey value 63, which means no organ"):
+        read_chaos(tmp_path)[0].read()
+    with pytest.raises(ImageError, match="no CHAOS case"):
+        read_chaos(tmp_path / "MR")
 
 
 def test_folds_are_fixed_and_about_even() -> None:
