@@ -14,8 +14,8 @@ __all__ = ["decimal_strings", "element", "encoded", "filled", "frozen", "items",
 Frozen = list[tuple[int, "bytes | list[Frozen] | None"]]
 """Elements of a data set by tag: bytes of a whole one, items of a sequence, or None where it varies."""
 
-
 Piece = bytes | int
+"""Bytes, or the tag of an element that is still to come."""
 
 
 def element(tag: int, vr: bytes, value: bytes) -> bytes:

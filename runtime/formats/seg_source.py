@@ -118,14 +118,14 @@ def read_source(series: Series) -> SegSource:
         ImageError: The series is not a DICOM series of single-frame slices, or a slice has no
             position, pixel spacing or orientation.
     """
+    from pydicom.valuerep import format_number_as_ds
+
     slices = series.volume.voxels.shape[0]
     if len(series.instances) != slices:
         raise ImageError(
             f"series {series.uid}: {len(series.instances)} DICOM instances for {slices} slices; a DICOM SEG "
             "needs one instance for each slice, ask for NIfTI output instead"
         )
-    from pydicom.valuerep import format_number_as_ds
-
     notes: list[str] = []
     first = series.instances[0].header
     shared = _shared_attributes(first, series, notes)
@@ -157,7 +157,10 @@ def _source_slice(instance: Instance, notes: list[str]) -> SourceSlice:
         if keyword not in header or header.get_item(keyword).value in (None, "", b"", []):
             raise ImageError(f"{instance.path}: {keyword} is missing; export the series again")
     x, y, z = header.ImagePositionPatient
-    return SourceSlice(_storage_class(instance, notes), instance.sop_instance_uid, (x, y, z))
+    class_uid = _storage_class(instance, notes)
+    if not (class_uid + instance.sop_instance_uid).isascii():
+        raise ImageError(f"{instance.path}: its UIDs are not UIDs; export the series again")
+    return SourceSlice(class_uid, instance.sop_instance_uid, (x, y, z))
 
 
 def _shared_attributes(first: Any, series: Series, notes: list[str]) -> dict[str, Any]:
