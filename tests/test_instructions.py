@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.instructions import NO_TARGET, Writer
-from training.instructions.templates import ABSENT, ASKED, MENTIONED
+from training.instructions.templates import EVALUATION, denied, request, request_beside
 from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
 from training.structures import STRUCTURES
 
@@ -27,10 +27,14 @@ def test_no_name_means_two_things() -> None:
 
 
 def test_evaluation_has_sentences_of_its_own() -> None:
-    for templates in (ASKED, MENTIONED, ABSENT):
-        assert not set(templates.training) & set(templates.evaluation)
-        for template in (*templates.training, *templates.evaluation):
+    random = np.random.default_rng(2)
+    composed = {make(random) for make in (request, request_beside, denied) for _ in range(20_000)}
+    assert len(composed) > 20_000
+    for templates in EVALUATION.values():
+        for template in templates:
             assert "{target}" in template
+            assert not any(template.lower().rstrip(".?") in other.lower() for other in composed)
+    assert all("{target}" in template for template in composed)
 
 
 def test_a_text_asks_for_its_target_only() -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from numpy.random import Generator
 
-from training.instructions.templates import ABSENT, ASKED, MENTIONED, Templates
+from training.instructions.templates import EVALUATION, denied, request, request_beside
 from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
 
 __all__ = ["NO_TARGET", "Instruction", "Writer"]
@@ -82,11 +82,9 @@ class Writer:
         return "mentioned" if random.random() < 0.2 else "asked"
 
     def _template(self, kind: Kind, random: Generator) -> str:
-        kinds: dict[Kind, Templates] = {
-            "asked": ASKED, "foreign": ASKED, "mentioned": MENTIONED, "absent": ABSENT,
-        }  # fmt: skip
-        templates = kinds[kind]
-        return str(random.choice(templates.training if self._part == "training" else templates.evaluation))
+        if self._part == "training":
+            return {"mentioned": request_beside, "absent": denied}.get(kind, request)(random)
+        return str(random.choice(EVALUATION["asked" if kind == "foreign" else kind]))
 
     def _name(self, names: tuple[str, ...], random: Generator) -> str:
         known = for_training(names)

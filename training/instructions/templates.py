@@ -1,103 +1,256 @@
 """Sentences around a target's name.
 
 {target} is what is asked for, {modality} the scan, {side} a side with its space, {other} another structure
-that is only mentioned. Templates for training and for evaluation have no sentence in common.
+that is only mentioned. Training composes its sentences from parts; evaluation has whole sentences that no
+composition gives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from numpy.random import Generator
 
-__all__ = ["ABSENT", "ASKED", "MENTIONED", "Templates"]
+__all__ = ["EVALUATION", "denied", "request", "request_beside"]
 
-
-@dataclass(frozen=True)
-class Templates:
-    """One kind of text.
-
-    Attributes:
-        training: Shown in training.
-        evaluation: Only for evaluation.
-    """
-
-    training: tuple[str, ...]
-    evaluation: tuple[str, ...]
-
-
-ASKED = Templates(
-    (
-        "{target}",
-        "segment {target}",
-        "Segment the {side}{target}.",
-        "Segment the {target} in this {modality}.",
-        "Please segment the {side}{target} in the {modality}.",
-        "Outline the {target}.",
-        "Delineate the {side}{target} on the {modality}.",
-        "Could you mark the {target}?",
-        "I need a mask of the {side}{target}.",
-        "Give me the {target} please",
-        "Find all voxels of the {target} in this {modality}.",
-        "Show the {target}",
-        "Contour the {target} for treatment planning.",
-        "Where is the {side}{target}?",
-        "mask: {target}",
-        "target = {target}; modality = {modality}",
-        "Create a segmentation of the {target} from the {modality}.",
-        "In the {modality}, label every voxel that belongs to the {target}.",
-        "On this {modality} the {target} is seen well; segment it.",
-        "The {target} has intermediate signal on the {modality} and a clear border. Segment the {target}.",
-        "This {modality} shows the {target}. Its margins are smooth, the shape is as expected. Segment it.",
-        "To segment the {target}, follow its boundary against the neighbouring tissue on the {modality}.",
-        "The {side}{target} differs from its surroundings in intensity on {modality}; include all of it.",
-        "Sure! For segmenting the {target}, note its location and its contrast in the {modality}.",
-        "Measure the volume of the {target}",
-        "quantify {target}",
+_OPENINGS = (
+    *(
+        "",
+        "",
+        "",
+        "please ",
+        "kindly ",
+        "could you ",
+        "can you ",
+        "I need you to ",
+        "we want to ",
+        "your task is to ",
     ),
-    (
-        "Trace the borders of the {side}{target} throughout the {modality}.",
+    *(
+        "in this {modality}, ",
+        "given the {modality}, ",
+        "using the {modality}, ",
+        "on the {modality}: ",
+        "sure! ",
+    ),
+    *(
+        "now ",
+        "next, ",
+        "first ",
+        "task: ",
+        "the model should ",
+        "help me ",
+        "it is necessary to ",
+        "let us ",
+    ),
+)
+_VERBS = (
+    *(
+        "segment",
+        "segment",
+        "segment",
+        "outline",
+        "delineate",
+        "mark",
+        "annotate",
+        "contour",
+        "extract",
+        "label",
+    ),
+    *(
+        "highlight",
+        "find",
+        "identify",
+        "show",
+        "trace",
+        "map",
+        "draw",
+        "isolate",
+        "locate",
+        "detect",
+        "pick out",
+    ),
+    *("give me", "provide", "return", "create a mask of", "make a segmentation of", "produce a label map of"),
+    *("compute the volume of", "measure", "quantify", "identify and segment", "locate and outline", "get"),
+)
+_OBJECTS = (
+    *("{target}", "the {target}", "the {target}", "the {target}", "the {side}{target}", "the {side}{target}"),
+    *(
+        "the region of the {target}",
+        "the area of the {target}",
+        "all of the {target}",
+        "every voxel of the {target}",
+    ),
+    *(
+        "all voxels that belong to the {target}",
+        "the structure called {target}",
+        "the extent of the {target}",
+    ),
+    *(
+        "the borders of the {target}",
+        "the boundary of the {side}{target}",
+        "the full {target}",
+        "any {target}",
+    ),
+    *("what belongs to the {target}", "the part of the image that is {target}", "the visible {target}"),
+)
+_CONTEXTS = (
+    *(
+        "",
+        "",
+        "",
+        " on the {modality}",
+        " in this {modality}",
+        " from the {modality}",
+        " throughout the scan",
+    ),
+    *(
+        " slice by slice",
+        " for planning",
+        " for follow-up",
+        " in 3D",
+        " as a binary mask",
+        " in this patient",
+    ),
+    *(
+        " on every slice of the {modality}",
+        " as seen on {modality}",
+        " as precisely as possible",
+        " completely",
+    ),
+)
+_CLOSINGS = (
+    ".",
+    ".",
+    ".",
+    "",
+    "",
+    "!",
+    "?",
+    " please",
+    " please.",
+    ", thanks",
+    ". Thank you.",
+    ". Be precise.",
+)
+_FILLERS = (
+    *("The image quality is good.", "There is slight motion.", "The signal is typical for this sequence."),
+    *("Its margin is well defined.", "The region of interest is homogeneous.", "It has intermediate signal."),
+    *(
+        "The patient is 54 years old.",
+        "This is a routine study.",
+        "The contrast is sufficient.",
+        "No artefacts.",
+    ),
+    *(
+        "Follow its boundary against the neighbouring tissue.",
+        "Its shape is as expected.",
+        "Note its location.",
+    ),
+    *("It is visible on the {modality} with typical intensity.", "The {modality} was acquired axially."),
+    *(
+        "Pay attention to partial volume at the edge.",
+        "Intensity differs from the surroundings.",
+        "Thank you.",
+    ),
+    *("The border is smooth.", "Compare both sides.", "The field of view is complete.", "Noise is low."),
+    *("Here is what matters for the segmentation:", "Important information for segmenting:", "Hello."),
+)
+_QUESTIONS = (
+    *("where is the {target}", "where are the borders of the {target}", "how large is the {target}"),
+    *("which voxels are {target}", "what is the volume of the {target}", "can I have the {target}"),
+    *("is it possible to see the {target}", "what does the {target} look like on the {modality}"),
+)
+_SHORT = (
+    *("{target}", "{target}", "{target} mask", "mask: {target}", "{target} segmentation", "roi {target}"),
+    *("target = {target}; modality = {modality}", "{modality}: {target}", "only {target}", "{side}{target}"),
+)
+_WITHOUT = (
+    *(", not the {other}", " but not the {other}", " without the {other}", ", leave out the {other}"),
+    *(
+        ", ignoring the {other}",
+        ", excluding the {other}",
+        " and nothing of the {other}",
+        ", never the {other}",
+    ),
+    *(
+        " rather than the {other}",
+        ", the {other} is not wanted",
+        " next to the {other}",
+        " beside the {other}",
+    ),
+)
+_BEFORE = (
+    *("The {other} is unremarkable.", "The {other} looks normal.", "There is no abnormality of the {other}."),
+    *("The {other} is well seen.", "Ignore the {other}.", "Leave out the {other}.", "Without the {other}:"),
+    *(
+        "The {modality} shows no change of the {other}.",
+        "Do not segment the {other}.",
+        "The {other} was done.",
+    ),
+)
+_DENIALS = (
+    *("there is no {target} in this {modality}", "no {target}", "no {target} is seen on the {modality}"),
+    *("the {modality} shows no evidence of {target}", "{target}: none", "absence of {target}"),
+    *("negative for {target}", "without any {target}", "{target} is not present", "no sign of {target}"),
+)
+
+EVALUATION: dict[str, tuple[str, ...]] = {
+    "asked": (
+        "What we would like is a mask showing the {side}{target}; can this be derived from the {modality}?",
         "I would like to have the {target} segmented, thank you.",
-        "Extract the {target} from the {modality} study",
+        "Extracting the {target} from the {modality} study",
         "What is the extent of the {target}?",
-        "Based on the {modality}, identify and segment the region of the {target}.",
-        "Kindly provide a voxel-wise annotation for the {side}{target}.",
+        "Based on the {modality}, the region of the {target} has to be identified and segmented.",
+        "A voxel-wise annotation for the {side}{target} would be great.",
         "The region of interest is the {target}. It is visible on the {modality} with typical signal.",
-        "label the {target} voxels",
+        "{target} voxels, labelled",
     ),
-)
-"""Texts that ask for the target."""
-
-MENTIONED = Templates(
-    (
-        "Segment the {target}, not the {other}.",
-        "Segment the {target} but leave out the {other}.",
-        "The {other} is unremarkable. Segment the {target}.",
-        "There is no abnormality of the {other}; delineate the {target} on the {modality}.",
-        "Only the {target}; ignore the {other}.",
-        "The {target} lies next to the {other}. Please outline the {target} only.",
-        "Without the {other}, segment the {target}.",
-        "The {modality} shows no change of the {other}. Mask the {target}.",
-    ),
-    (
-        "Exclude the {other} and segment just the {target}.",
+    "mentioned": (
+        "With the {other} excluded, we only want the {target}.",
         "Although the {other} is well seen on the {modality}, what is wanted is the {target}.",
-        "The {target} please, and nothing of the {other}.",
+        "The {target} alone, and nothing of the {other}.",
     ),
-)
-"""Texts that ask for the target and name something else."""
-
-ABSENT = Templates(
-    (
-        "There is no {target} in this {modality}.",
-        "no {target}",
-        "No {target} is seen on the {modality}.",
-        "The {modality} shows no evidence of {target}.",
-        "{target}: none",
-        "Absence of {target}.",
-        "Negative for {target}.",
-    ),
-    (
+    "absent": (
         "I cannot see any {target} on this {modality}.",
         "The scan is free of {target}.",
     ),
-)
-"""Texts that say the target is not there; for findings, not for anatomy that everybody has."""
+}
+"""Whole sentences that ask for the target, that name something else too, and that say it is not there."""
+
+
+def request(random: Generator) -> str:
+    """A template that asks for the target."""
+    draw = random.random()
+    if draw < 0.15:
+        return _one(_SHORT, random) + _one(("", "", "."), random)
+    if draw < 0.3:
+        return _around(f"{_one(_QUESTIONS, random)}?", random)
+    return _around(f"{_asking(random)}{_one(_CLOSINGS, random)}", random)
+
+
+def request_beside(random: Generator) -> str:
+    """A template that asks for the target and names something else."""
+    if random.random() < 0.4:
+        parts = [_one(_BEFORE, random), f"{_asking(random)}."]
+        return " ".join(parts if random.random() < 0.7 else parts[::-1])
+    return _around(f"{_asking(random)}{_one(_WITHOUT, random)}{_one(_CLOSINGS, random)}", random)
+
+
+def denied(random: Generator) -> str:
+    """A template that says the target is not there; for findings, not for anatomy that everybody has."""
+    return _around(f"{_one(_DENIALS, random)}.", random)
+
+
+def _asking(random: Generator) -> str:
+    parts = (_OPENINGS, _VERBS, (" ",), _OBJECTS, _CONTEXTS)
+    return "".join(_one(part, random) for part in parts)
+
+
+def _around(sentence: str, random: Generator) -> str:
+    """With sentences before and after it that say nothing about what is asked for."""
+    before = _one(_FILLERS, random) + " " if random.random() < 0.25 else ""
+    after = " " + _one(_FILLERS, random) if random.random() < 0.25 else ""
+    return before + sentence + after
+
+
+def _one(parts: tuple[str, ...], random: Generator) -> str:
+    return parts[int(random.integers(len(parts)))]
