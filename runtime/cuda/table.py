@@ -227,25 +227,13 @@ class CudaTable:
         """Bytes of scratch for `runs` runs of equal labels along the last axis."""
         return self._plans.components_scratch(self._shown(labels), runs)
 
-    def components(
-        self,
-        labels: Any,
-        groups: Any,
-        neighbours: int,
-        largest: bool,
-        least_voxels: int,
-        background: int,
-        removed: Any,
-        scratch: Any,
-        threads: int,
-    ) -> int:
+    def components(self, labels: Any, groups: Any, *rest: Any) -> int:
         """See `_kernels.KernelTable.components`; `groups` and `removed` lie on the device too; waits."""
-        show = self._shown
-        options = (neighbours, largest, least_voxels, background)
-        plan = self._plans.components(
-            show(labels), show(groups), *options, show(removed), show(scratch), threads
-        )
-        return self._answer(plan)
+        neighbours, largest, least, background, removed, scratch, threads = rest
+        on_device = (self._shown(array) for array in (labels, groups, removed, scratch))
+        labels, groups, removed, scratch = on_device
+        options = (neighbours, largest, least, background)
+        return self._answer(self._plans.components(labels, groups, *options, removed, scratch, threads))
 
     def _shown(self, array: Any) -> Any:
         """An array as C++ takes it, ready for the stream; C++ refuses one of the host itself.
