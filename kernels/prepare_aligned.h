@@ -193,12 +193,12 @@ struct PrepareAligned {
   // sees where they lead. Into the second level of the cache: the first has no room for so many requests.
   VOXEL_FN void fetch_line(const Lines& lines, int at_a, int at_b) const {
     if (at_b >= result_size.axis[lines.b] || !(inside(lines.a, at_a) & inside(lines.b, at_b))) return;
-    constexpr int kLine = 64 / int(sizeof(T));
+    constexpr int kStep = 64 / int(sizeof(T));
     for (int ta = 0; ta < axes.taps[lines.a].count; ++ta)
       for (int tb = 0; tb < axes.taps[lines.b].count; ++tb) {
         if (weight_of(lines.a, ta, at_a) * weight_of(lines.b, tb, at_b) == 0) continue;
         const T* const row = row_of(lines.a, ta, at_a, lines.b, tb, at_b);
-        for (int x = 0; x < source_size.axis[2]; x += kLine) __builtin_prefetch(row + x, 0, 2);
+        for (int x = 0; x < source_size.axis[2]; x += kStep) __builtin_prefetch(row + x, 0, 2);
       }
   }
 
