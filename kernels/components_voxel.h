@@ -60,6 +60,13 @@ struct VoxelComponents {
   VOXEL_FN std::int32_t first(std::int64_t row) const { return all.runs.first[row]; }
   VOXEL_FN int plane_of(std::int64_t row) const { return int(row / rows.call.size.axis[1]); }
   VOXEL_FN int row_in_plane(std::int64_t row) const { return int(row % rows.call.size.axis[1]); }
+
+  // Calls work(run) for the runs of a row; for none where there are too many in all.
+  template <class Work>
+  VOXEL_FN void each_run(std::int64_t row, Work work) const {
+    if (!fits()) return;
+    for (std::int32_t run = first(row); run < first(row + 1); ++run) work(run);
+  }
 };
 
 // runs.first[row + 1] becomes the runs of each row ...
@@ -116,8 +123,7 @@ struct FindRow : VoxelComponents<Sets> {
   VOXEL_FN void operator()(std::int64_t row) const {
     if (!this->fits()) return;
     this->rows.find(this->plane_of(row), this->row_in_plane(row));
-    for (std::int32_t run = this->first(row); run < this->first(row + 1); ++run)
-      this->all.runs.voxels[run] = 0;
+    this->each_run(row, [&](std::int32_t run) { this->all.runs.voxels[run] = 0; });
   }
 };
 
@@ -137,29 +143,28 @@ template <class Sets>
 struct MeasureRow : VoxelComponents<Sets> {
   using VoxelComponents<Sets>::VoxelComponents;
   VOXEL_FN void operator()(std::int64_t row) const {
-    if (!this->fits()) return;
     const Runs& runs = this->all.runs;
-    for (std::int32_t run = this->first(row); run < this->first(row + 1); ++run) {
-      const std::int32_t root = Sets::root(runs.parent, run);
-      Sets::add(runs.voxels + root, runs.end[run] - runs.begin[run]);
-    }
+    this->each_run(row, [&](std::int32_t run) {
+      Sets::add(runs.voxels + Sets::root(runs.parent, run), runs.end[run] - runs.begin[run]);
+    });
   }
 };
+
+// Larger components first, and of two of one size the earlier.
+VOXEL_FN std::uint64_t component_rank(std::int32_t voxels, std::int32_t run) {
+  return std::uint64_t(voxels) << 32 | (0xffffffffu - std::uint32_t(run));
+}
 
 template <class Sets>
 struct ChooseRow : VoxelComponents<Sets> {
   using VoxelComponents<Sets>::VoxelComponents;
   VOXEL_FN void operator()(std::int64_t row) const {
-    if (!this->fits()) return;
     const Runs& runs = this->all.runs;
-    for (std::int32_t run = this->first(row); run < this->first(row + 1); ++run)
-      if (runs.parent[run] == run && runs.voxels[run] >= this->rows.call.least_voxels)
-        Sets::raise(this->all.best + this->rows.call.groups[runs.label[run]], rank(runs.voxels[run], run));
-  }
-
-  // Larger components first, and of two of one size the earlier.
-  static VOXEL_FN std::uint64_t rank(std::int32_t voxels, std::int32_t run) {
-    return std::uint64_t(voxels) << 32 | (0xffffffffu - std::uint32_t(run));
+    const Components& call = this->rows.call;
+    this->each_run(row, [&](std::int32_t run) {
+      if (runs.parent[run] == run && runs.voxels[run] >= call.least_voxels)
+        Sets::raise(this->all.best + call.groups[runs.label[run]], component_rank(runs.voxels[run], run));
+    });
   }
 };
 
@@ -167,19 +172,18 @@ template <class Sets>
 struct ClearRow : VoxelComponents<Sets> {
   using VoxelComponents<Sets>::VoxelComponents;
   VOXEL_FN void operator()(std::int64_t row) const {
-    if (!this->fits()) return;
     const Runs& runs = this->all.runs;
     const Components& call = this->rows.call;
-    for (std::int32_t run = this->first(row); run < this->first(row + 1); ++run) {
+    this->each_run(row, [&](std::int32_t run) {
       const std::int32_t root = Sets::root(runs.parent, run);
       const bool kept = call.largest ? this->all.best[call.groups[runs.label[run]]] ==
-                                           ChooseRow<Sets>::rank(runs.voxels[root], root)
+                                           component_rank(runs.voxels[root], root)
                                      : runs.voxels[root] >= call.least_voxels;
-      if (kept) continue;
+      if (kept) return;
       std::uint8_t* const labels = call.labels + row * call.size.axis[2];
       for (int k = runs.begin[run]; k < runs.end[run]; ++k) labels[k] = call.background;
       Sets::add(call.removed + runs.label[run], std::uint64_t(runs.end[run] - runs.begin[run]));
-    }
+    });
   }
 };
 

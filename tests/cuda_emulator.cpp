@@ -118,7 +118,7 @@ static bool run(void (*entry)(Kernel), const void* arguments) {
   kernel = static_cast<const Kernel*>(arguments);
   chosen = entry;
   body = [] { chosen(*kernel); };
-  const unsigned long blocks = size_of(gridDim), each = kWaits<Kernel> ? 1 : size_of(blockDim);
+  const unsigned long blocks = size_of(gridDim), each = size_of(blockDim);
   if (kWaits<Kernel>) {
     for (unsigned long block = 0; block < blocks; ++block) {
       blockIdx = place(block, gridDim);

@@ -138,10 +138,14 @@ def test_seg_without_any_voxel_writes_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_seg_refuses_slices_it_cannot_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("uid", "message"), [("", "SOPInstanceUID is missing"), ("1.2.é", "its UIDs are not UIDs")]
+)
+def test_seg_refuses_a_slice_it_cannot_name(tmp_path: Path, uid: str, message: str) -> None:
     series = make_series(AXIAL)
-    nameless = tuple(dataclasses.replace(instance, sop_instance_uid="") for instance in series.instances)
-    with pytest.raises(ImageError, match="SOPInstanceUID is missing"):
+    third = dataclasses.replace(series.instances[2], sop_instance_uid=uid)
+    nameless = (*series.instances[:2], third, *series.instances[3:])
+    with pytest.raises(ImageError, match=message):
         write_seg(
             tmp_path / "a.dcm",
             make_labels(series),

@@ -123,13 +123,13 @@ def write_seg(
             f"({series.volume.voxels.shape}); map them back to the series before writing"
         )
     kernels = kernels or open_kernels()
-    # Beside the headers: hashing needs no interpreter and takes as long as they do.
-    digest = ThreadPoolExecutor(1).submit(hashlib.sha256, labels.voxels.data)
     content = slice_content(labels.voxels, kernels)
     segments, empty = _segments(labels, structures, content, chosen.omit_empty_frames)
     series_uid = _series_uid(series, structures, identity)
     if not segments:
         return SegWritten({}, empty, series_uid, None)
+    # Beside the headers: hashing needs no interpreter and takes as long as they do.
+    digest = ThreadPoolExecutor(1).submit(hashlib.sha256, labels.voxels.data)
     with warnings.catch_warnings():
         # The source's malformed values are copied as they are; a warning would quote patient data.
         warnings.simplefilter("ignore")
@@ -247,9 +247,9 @@ def _frames(
     slice_of = {one.instance_uid: index for index, one in enumerate(source.slices)}
 
     def rank_and_slice(item: Any) -> tuple[int, int]:
-        shown = item.DerivationImageSequence[0].SourceImageSequence[0]
+        made_from = item.DerivationImageSequence[0].SourceImageSequence[0]
         rank = item.FrameContentSequence[0].DimensionIndexValues
-        return int(rank if isinstance(rank, int) else rank[-1]), slice_of[shown.ReferencedSOPInstanceUID]
+        return int(rank if isinstance(rank, int) else rank[-1]), slice_of[made_from.ReferencedSOPInstanceUID]
 
     shown = [rank_and_slice(item) for item in items[:3]]  # those of the first segment are among them
     first, last = min(shown), max(shown)

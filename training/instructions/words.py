@@ -5,14 +5,10 @@ Each tuple has names for training first and, after `HELD_OUT`, names only evalua
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 __all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training"]
 
 HELD_OUT = "|"
 """Divides a tuple of names."""
-
-T = TypeVar("T")
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "cerebral_white_matter": (
@@ -232,11 +228,11 @@ MODALITIES: dict[str, tuple[str, ...]] = {
 """Modality to how people call it."""
 
 
-def for_training(names: tuple[T, ...]) -> tuple[T, ...]:
+def for_training(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names before the mark."""
     return names[: names.index(HELD_OUT)]
 
 
-def for_evaluation(names: tuple[T, ...]) -> tuple[T, ...]:
+def for_evaluation(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names after the mark."""
     return names[names.index(HELD_OUT) + 1 :]

@@ -52,7 +52,8 @@ class ChaosCase:
                 or one has another size or a grey value without a meaning.
         """
         series = {modality: _series(folder) for modality, folder in self.images.items()}
-        labelled = [self._labels(one) for one in series.values()]
+        masks = self._masks()
+        labelled = [self._labels(one, masks) for one in series.values()]
         for one in labelled[1:]:
             if not one.grid.same_place_as(labelled[0].grid) or not np.array_equal(
                 one.voxels, labelled[0].voxels
@@ -60,17 +61,24 @@ class ChaosCase:
                 raise ImageError(f"{self.labels}: the series it belongs to do not lie on one grid")
         return {modality: one.volume for modality, one in series.items()}, labelled[0]
 
-    def _labels(self, series: Series) -> Labels:
+    def _masks(self) -> list[tuple[Path, NDArray[np.uint8]]]:
+        """Every PNG by name: its path and label values."""
+        greys = _CT_GREY if self.name.startswith("CT/") else _MR_GREY
+        paths = sorted(path for path in self.labels.iterdir() if path.name.lower().endswith(".png"))
+        return [(path, _meaning(path, greys)) for path in paths]
+
+    def _labels(self, series: Series, masks: list[tuple[Path, NDArray[np.uint8]]]) -> Labels:
         volume = series.volume
-        masks = sorted(path for path in self.labels.iterdir() if path.name.lower().endswith(".png"))
         if len(masks) != len(volume.voxels):
             raise ImageError(f"{self.labels} has {len(masks)} PNG files for {len(volume.voxels)} slices")
         names = sorted(str(instance.path) for instance in series.instances)
         mask_of = dict(zip(names, masks, strict=True))
         voxels = np.zeros(volume.voxels.shape, np.uint8)
-        greys = _CT_GREY if self.name.startswith("CT/") else _MR_GREY
         for plane, instance in zip(voxels, series.instances, strict=True):
-            plane[:] = _meaning(mask_of[str(instance.path)], plane.shape, greys)
+            path, mask = mask_of[str(instance.path)]
+            if mask.shape != plane.shape:
+                raise ImageError(f"{path} has {mask.shape} pixels, its slice {plane.shape}")
+            plane[:] = mask
         return Labels(voxels, volume.affine, dict(self.structures))
 
 
@@ -112,7 +120,7 @@ def _series(folder: Path) -> Series:
     return found[0]
 
 
-def _meaning(path: Path, shape: tuple[int, ...], greys: Mapping[int, tuple[int, int]]) -> NDArray[np.uint8]:
+def _meaning(path: Path, greys: Mapping[int, tuple[int, int]]) -> NDArray[np.uint8]:
     """Label values of one PNG."""
     import SimpleITK
 
@@ -120,9 +128,7 @@ def _meaning(path: Path, shape: tuple[int, ...], greys: Mapping[int, tuple[int, 
         grey = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     except RuntimeError as error:
         raise ImageError(f"{path} cannot be read as PNG; it is cut short or damaged") from error
-    if grey.shape != shape:
-        raise ImageError(f"{path} has {grey.shape} pixels, its slice {shape}")
-    made = np.zeros(shape, np.uint8)
+    made = np.zeros(grey.shape, np.uint8)
     for value, (low, high) in greys.items():
         made[(grey >= low) & (grey <= high)] = value
     if np.any((made == 0) & (grey != 0)):
