@@ -55,7 +55,7 @@ class StreamConfig:
     seed: int = 0
     looks: int = 3
     phantoms: int = 60
-    phantom_share: float = 0.5
+    phantom_share: float = 0.4
     phantom_study: float = 0.6
     whole: float = 0.9
     partial: float = 0.25
