@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import DATA, Case, Reference, real_cases
-from benchmarks.metrics import compare, labels_on
+from training.metrics import compare, labels_on
 from runtime import Session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import ZeusEdgeError

@@ -20,7 +20,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.onnx_encoder import encoder_onnx
+from export.onnx_parts import encoder_onnx
 from runtime.bundle import (
     Bundle,
     Channel,

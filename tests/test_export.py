@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is installed for training only (make check installs it)")
 
 from export.nano_bundle import write_bundle  # noqa: E402
-from export.onnx_encoder import encoder_onnx  # noqa: E402
+from export.onnx_parts import encoder_onnx  # noqa: E402
 from runtime.bundle import open_bundle  # noqa: E402
 from runtime.engines.choose import open_engine  # noqa: E402
 from training.networks.nano import NanoConfig, NanoNetwork  # noqa: E402

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.metrics import compare, labels_on
 from runtime.volume import Grid, Labels
+from training.metrics import compare, labels_on
 
 
 def _ball(shape, centre, radius):

@@ -150,3 +150,12 @@ def test_mask_decoder_exports_for_any_number_of_targets_and_size_of_map() -> Non
     session = exported(decoder, inputs, ({2: auto, 3: auto, 4: auto}, {1: auto}))
     for sides, targets in itertools.product(((3, 4, 5), (2, 6, 3)), (2, 9)):
         agrees(session, decoder, (torch.randn(1, 9, *sides), torch.randn(1, targets, 7)))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_training_does_without_missing_modalities_and_says_the_same(fusion: Fusion) -> None:
+    network, given = zeus(fusion), study()
+    expected, _ = network(*given)
+    network.train()
+    found, _ = network(*given)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

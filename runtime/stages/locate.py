@@ -14,7 +14,7 @@ from runtime.stages.prepare import Normalisation, prepare
 from runtime.stages.statistics import statistics
 from runtime.volume import Grid, Volume
 
-__all__ = ["model_grid"]
+__all__ = ["bounding_grid", "model_grid"]
 
 _COARSE_MM = 4.0
 _COARSE_SAMPLES = 4
@@ -29,7 +29,7 @@ _MOST_COARSE_VOXELS = 1 << 26
 _CT_FOREGROUND_HU = -300.0
 
 
-def _bounding_grid(grid: Grid, spacing_mm: float) -> Grid:
+def bounding_grid(grid: Grid, spacing_mm: float) -> Grid:
     """The smallest RAS-aligned grid of a spacing that holds every voxel of another."""
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     corners[:, :3] = corners[:, :3] * np.array(grid.shape) - 0.5
@@ -75,7 +75,7 @@ def model_grid(reference: Volume, is_ct: bool, model: ModelGrid, multiple: int, 
     Raises:
         ImageError: Nothing stands out from the background, or it is larger than any head.
     """
-    coarse = _bounding_grid(reference.grid, _COARSE_MM)
+    coarse = bounding_grid(reference.grid, _COARSE_MM)
     if max(coarse.shape) * _COARSE_MM > _LARGEST_SCAN_MM or math.prod(coarse.shape) > _MOST_COARSE_VOXELS:
         spans = " x ".join(f"{n * _COARSE_MM:.0f}" for n in coarse.shape)
         raise ImageError(f"the scan spans {spans} mm, which is not credible; check its voxel size")

@@ -8,15 +8,13 @@ from typing import Literal
 from numpy.random import Generator
 
 from training.instructions.templates import EVALUATION, denied, request, request_beside
-from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
+from training.instructions.vocabulary import HEAD, Vocabulary
+from training.instructions.words import SYLLABLES, for_evaluation, for_training
 
 __all__ = ["NO_TARGET", "Instruction", "Writer"]
 
 NO_TARGET = ""
 """Target of a text that asks for nothing this bundle can segment."""
-
-_FINDINGS = ("lesion", "necrosis", "oedema", "whole_lesion")
-_SIDED = ("thalamus", "caudate", "putamen_pallidum", "hippocampus_amygdala", "cerebral_cortex", "cerebellum")
 
 Kind = Literal["asked", "mentioned", "absent", "foreign"]
 
@@ -39,13 +37,16 @@ class Instruction:
 class Writer:
     """Writes instructions from templates and names of one part: training or evaluation."""
 
-    def __init__(self, part: Literal["training", "evaluation"] = "training") -> None:
+    def __init__(
+        self, part: Literal["training", "evaluation"] = "training", vocabulary: Vocabulary = HEAD
+    ) -> None:
         """Choose the part.
 
         Args:
             part: "evaluation" uses sentences that training never shows, with names of both parts.
+            vocabulary: What can be asked for.
         """
-        self._part = part
+        self._part, self._vocabulary = part, vocabulary
 
     def write(self, random: Generator, target: str | None = None, modality: str | None = None) -> Instruction:
         """Write one.
@@ -58,26 +59,28 @@ class Writer:
         Raises:
             KeyError: There is no such target or modality.
         """
+        known = self._vocabulary
         if target is None:
-            drawn = int(random.integers(len(TARGETS) + 1))
-            target = [*TARGETS, NO_TARGET][drawn]
+            drawn = int(random.integers(len(known.targets) + 1))
+            target = [*known.targets, NO_TARGET][drawn]
         kind = self._kind(target, random)
-        names = FOREIGN if target == NO_TARGET else TARGETS[target]
         wrong = modality is None or random.random() < 0.1
-        shown = str(random.choice(list(MODALITIES))) if wrong or modality is None else modality
-        others = [name for name in TARGETS if name != target and not _overlap(name, target)]
+        shown = str(random.choice(list(known.modalities))) if wrong or modality is None else modality
+        others = [name for name in known.targets if name != target and not known.overlap(name, target)]
         text = self._template(kind, random).format(
-            target=self._name(names, random),
-            modality=self._name(MODALITIES[shown], random),
-            side=_side(target, random),
-            other=self._name(TARGETS[str(random.choice(others))], random),
+            target=self._foreign(random)
+            if target == NO_TARGET
+            else self._name(known.targets[target], random),
+            modality=self._name(known.modalities[shown], random),
+            side=self._side(target, random),
+            other=self._name(known.targets[str(random.choice(others))], random),
         )
         return Instruction(_as_typed(text, random), target, kind == "absent")
 
     def _kind(self, target: str, random: Generator) -> Kind:
         if target == NO_TARGET:
             return "foreign"
-        if target in _FINDINGS and random.random() < 0.15:
+        if target in self._vocabulary.findings and random.random() < 0.15:
             return "absent"
         return "mentioned" if random.random() < 0.2 else "asked"
 
@@ -92,22 +95,18 @@ class Writer:
         name = str(random.choice([*known, *unseen]))
         return name.removeprefix("the ")
 
+    def _foreign(self, random: Generator) -> str:
+        """Something else: what has a name, or a word that nobody knows."""
+        if self._part == "evaluation" or random.random() < 0.7:
+            return self._name(self._vocabulary.foreign, random)
+        words = ["".join(random.choice(SYLLABLES, int(random.integers(2, 5)))) for _ in range(2)]
+        return " ".join(words[: int(random.integers(1, 3))])
 
-def _overlap(name: str, target: str) -> bool:
-    """Whether one of two structures is a part of the other."""
-    unions = {
-        "csf": ("sulcal_csf", "outer_csf"),
-        "whole_lesion": ("lesion", "necrosis", "oedema"),
-        "brain": tuple(key for key in TARGETS if key not in ("head", "outer_csf", "csf")),
-    }
-    return name in unions.get(target, ()) or target in unions.get(name, ())
-
-
-def _side(target: str, random: Generator) -> str:
-    """A word that some write before a paired structure; masks have both sides."""
-    if target in _SIDED and random.random() < 0.3:
-        return str(random.choice(["left ", "right ", "bilateral "]))
-    return ""
+    def _side(self, target: str, random: Generator) -> str:
+        """A word that some write before a paired structure; masks have both sides."""
+        if target in self._vocabulary.sided and random.random() < 0.3:
+            return str(random.choice(["left ", "right ", "bilateral "]))
+        return ""
 
 
 def _as_typed(text: str, random: Generator) -> str:

@@ -5,7 +5,7 @@ Each tuple has names for training first and, after `HELD_OUT`, names only evalua
 
 from __future__ import annotations
 
-__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training"]
+__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "SYLLABLES", "TARGETS", "for_evaluation", "for_training"]
 
 HELD_OUT = "|"
 """Divides a tuple of names."""
@@ -156,42 +156,27 @@ TARGETS: dict[str, tuple[str, ...]] = {
 """Name of a structure of the bundle to how people call it."""
 
 FOREIGN: tuple[str, ...] = (
-    *(
-        "kidney",
-        "both kidneys",
-        "liver",
-        "spleen",
-        "prostate",
-        "lung",
-        "left lung",
-        "heart",
-        "aorta",
-        "pancreas",
-    ),
-    *(
-        "bladder",
-        "femur",
-        "vertebrae",
-        "stomach",
-        "colon",
-        "gallbladder",
-        "adrenal gland",
-        "uterus",
-        "breast",
-    ),
-    *(
-        "knee cartilage",
-        "left ventricle of the heart",
-        "thyroid",
-        "trachea",
-        "pelvis",
-        "rib cage",
-        "oesophagus",
-    ),
-    *("pulmonary nodule", "hepatic lesion", "renal cyst", "portal vein", "lumbar spine", "rotator cuff"),
+    *("kidney", "both kidneys", "left kidney", "renal parenchyma", "liver", "hepatic parenchyma", "spleen"),
+    *("prostate", "prostate gland", "lung", "left lung", "lower lobe of the lung", "heart", "cardiac muscle"),
+    *("myocardium", "aorta", "pancreas", "pancreatic duct", "urinary bladder", "bladder", "femur", "hip"),
+    *("femoral head", "vertebrae", "lumbar vertebra", "intervertebral disc", "stomach", "colon", "bowel"),
+    *("small intestine", "rectum", "appendix", "gallbladder", "bile duct", "adrenal gland", "ureter"),
+    *("uterus", "ovary", "testis", "breast", "nipple", "knee cartilage", "meniscus", "patella", "tibia"),
+    *("left ventricle of the heart", "right atrium", "mitral valve", "coronary arteries", "pericardium"),
+    *("thyroid", "thyroid gland", "larynx", "trachea", "bronchi", "pelvis", "sacrum", "rib cage", "sternum"),
+    *("clavicle", "scapula", "humerus", "elbow", "wrist", "finger", "hand", "foot", "ankle", "toe", "heel"),
+    *("oesophagus", "pulmonary nodule", "hepatic lesion", "renal cyst", "portal vein", "inferior vena cava"),
+    *("lumbar spine", "spinal cord", "rotator cuff", "achilles tendon", "biceps", "diaphragm", "pneumonia"),
+    *("ascites", "rib fracture", "aneurysm of the aorta", "lymph nodes of the neck", "carotid artery"),
+    *("tooth", "teeth", "tongue", "parotid gland", "table", "phantom", "electrode", "catheter", "stent"),
+    *("cat", "dog", "car", "house", "tree", "the weather", "a joke", "nothing", "something", "everything"),
+    *("the image", "this scan", "the patient's name", "the report", "a poem", "the time", "lunch"),
     *(HELD_OUT, "right kidney", "duodenum", "liver tumour", "left atrium", "hip joint", "pleural effusion"),
 )
-"""What no head scan shows, or this bundle does not know."""
+"""What no head scan shows, what this bundle does not know, and what is no structure at all."""
+
+SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvz" for vowel in "aeiou")
+"""Of words that mean nothing."""
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "T1": (

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.networks.conditioned import Scores
 from training.networks.encoder import Encoder
+from training.networks.zeus import ZeusConfig
 
-__all__ = ["NanoConfig", "NanoNetwork"]
+__all__ = ["NanoConfig", "NanoNetwork", "PlainUNet"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,22 @@ class NanoNetwork(nn.Module):
         features = self.encoder(image)
         weight = self.vectors[:, :, None, None, None]
         return F.conv3d(features, weight, self.bias)
+
+
+class PlainUNet(nn.Module):
+    """The encoder of a Zeus with one fixed vector per target: what its decoder is compared with."""
+
+    def __init__(self, config: ZeusConfig, targets: int) -> None:
+        """Build it with random weights.
+
+        Args:
+            config: Of the Zeus.
+            targets: T, without the background.
+        """
+        super().__init__()
+        self.config = config
+        self.nano = NanoNetwork(NanoConfig(config.modalities, config.widths, config.features, targets + 1))
+
+    def forward(self, image: Tensor, present: Tensor) -> Scores:
+        """Score every voxel of images (N, M, I, J, K); what is not `present` (N, M) is not seen."""
+        return Scores(self.nano(torch.where(present[:, :, None, None, None], image, 0.0)), None)

@@ -84,13 +84,22 @@ class Zeus(nn.Module):
         image = torch.where(present[:, :, None, None, None], image, torch.zeros_like(image))
         if self.config.fusion == "early":
             return self.encoder.both(image)
-        each = image.flatten(0, 1)[:, None]
-        features, bottom = self.encoder.both(each, self.kind.repeat(image.shape[0], 1))
-        features = features.reshape(*present.shape, *features.shape[1:])
-        bottom = bottom.reshape(*present.shape, *bottom.shape[1:])
+        features, bottom = self._each(image, present)
         if self.config.fusion == "late":
             return features.flatten(1, 2), bottom
         return self.mix_features(features, present), self.mix_bottom(bottom, present)
+
+    def _each(self, image: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Every modality by itself: (N, M, F, I, J, K) and (N, M, widths[-1], i, j, k)."""
+        images, kinds = image.flatten(0, 1)[:, None], self.kind.repeat(image.shape[0], 1)
+        if not self.training:
+            return _unflattened(self.encoder.both(images, kinds), present.shape)
+        # Those that are missing have no effect; while training, which needs no fixed graph, no cost either.
+        shown = present.flatten().nonzero()[:, 0]
+        made = self.encoder.both(images[shown], kinds[shown])
+        count = present.numel()
+        whole = [part.new_zeros(count, *part.shape[1:]).index_copy(0, shown, part) for part in made]
+        return _unflattened((whole[0], whole[1]), present.shape)
 
     def decode(self, bottom: Tensor, condition: Tensor, present: Tensor) -> Masks:
         """Answer instructions from what `encode` made.
@@ -115,3 +124,9 @@ class Zeus(nn.Module):
         features, bottom = self.encode(image, present)
         masks = self.decode(bottom, condition, present)
         return masks.scores(features), masks.presence
+
+
+def _unflattened(parts: tuple[Tensor, Tensor], shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Both with their first axis divided into studies and modalities."""
+    features, bottom = parts
+    return features.reshape(*shape, *features.shape[1:]), bottom.reshape(*shape, *bottom.shape[1:])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.volume import Affine, Grid, Labels
 
-__all__ = ["Score", "compare", "labels_on"]
+__all__ = ["Score", "compare", "dice", "labels_on"]
 
 _SLAB = 16
 
@@ -19,7 +19,7 @@ class Score:
     """How well one structure agrees.
 
     Attributes:
-        dice: 2 |A and B| / (|A| + |B|); NaN when both are empty.
+        dice: 2 |A and B| / (|A| + |B|); NaN when both are empty. Also called DSC.
         hd95_mm: The larger of the two directed 95th percentiles of surface distance; NaN when
             either is empty.
         volume_error_percent: 100 (|A| - |B|) / |B|; NaN when the reference is empty.
@@ -30,6 +30,11 @@ class Score:
     hd95_mm: float
     volume_error_percent: float
     reference_ml: float
+
+    @property
+    def iou(self) -> float:
+        """|A and B| / |A or B|, whose mean is mIoU; NaN when both are empty."""
+        return self.dice / (2.0 - self.dice)
 
 
 def labels_on(labels: Labels, grid: Grid, world: Affine | None = None) -> NDArray[np.uint8]:
@@ -54,6 +59,12 @@ def labels_on(labels: Labels, grid: Grid, world: Affine | None = None) -> NDArra
     return result
 
 
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """2 |A and B| / (|A| + |B|); NaN when both are empty."""
+    total = int(found.sum()) + int(truth.sum())
+    return 2.0 * int((found & truth).sum()) / total if total else float("nan")
+
+
 def compare(found: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> Score:
     """Score one structure on one grid.
 
@@ -65,13 +76,10 @@ def compare(found: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> S
     Source:
         Distances: Maurer's distance maps (SimpleITK) at voxels with a face neighbour outside.
     """
-    total = int(found.sum()) + int(truth.sum())
-    overlap = int((found & truth).sum())
     volume_ml = grid.voxel_volume_ml
     reference = int(truth.sum())
     error = 100.0 * (int(found.sum()) - reference) / reference if reference else float("nan")
-    dice = 2.0 * overlap / total if total else float("nan")
-    return Score(dice, _hd95(found, truth, grid), error, reference * volume_ml)
+    return Score(dice(found, truth), _hd95(found, truth, grid), error, reference * volume_ml)
 
 
 def _hd95(found: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> float:

@@ -1,0 +1,152 @@
+"""Synthetic heads for Zeus: every target is asked for with texts, each modality with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from training.conditions import ConditionPool, asked_with_foreign, text_model
+from training.dataset import HeadStream, StreamConfig, load_heads
+from training.loop import Place, Schedule, autocast, load_average
+from training.losses import segmentation_loss
+from training.networks.conditioned import Conditioned
+from training.networks.nano import NanoConfig, NanoNetwork
+from training.networks.zeus import ZeusConfig
+from training.structures import CLASS_NAMES
+from training.tasks.heads import MAPS, class_weights
+from training.tissues import CHANNELS
+
+__all__ = ["ZeusHeadTask", "ZeusHeadTraining", "coarser"]
+
+
+@dataclass(frozen=True)
+class ZeusHeadTraining:
+    """One training of Zeus on synthetic heads.
+
+    Attributes:
+        name: Of the run.
+        kind: "zeus-heads".
+        text: Configuration of the text encoder.
+        maps: Folder of label maps, from the project's root.
+        start_from: Run of a plain network whose encoder this one starts with; empty: from random weights.
+        frozen: For this many steps only the decoder learns, while the encoder stays as it was.
+        coarser: Model voxels along each axis that become one.
+        seed: Wordings of step n are drawn from (seed, n).
+        schedule: How long and how fast.
+        zeus: Size of the network.
+        stream: What the data looks like.
+        noise: Length of the random vector that is added to a text's condition vector.
+        presence: Weight of the presence's loss.
+    """
+
+    name: str
+    kind: Literal["zeus-heads"]
+    text: str = "zeus-text-head"
+    maps: str = MAPS
+    start_from: str = ""
+    frozen: int = 0
+    coarser: int = 1
+    seed: int = 0
+    schedule: Schedule = field(default_factory=Schedule)
+    zeus: ZeusConfig = field(default_factory=ZeusConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    noise: float = 0.3
+    presence: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.zeus.modalities != len(CHANNELS):
+            raise ValueError(f"zeus.modalities is {self.zeus.modalities}, heads have {len(CHANNELS)}")
+        if (self.start_from or self.frozen) and self.zeus.fusion != "early":
+            raise ValueError("a plain network's encoder fits early fusion only")
+        if self.frozen and not self.start_from:
+            raise ValueError("frozen needs start_from")
+
+
+def coarser(image: Tensor, counts: Tensor, seen: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Make one voxel of `factor`³.
+
+    Args:
+        image: (N, M, I, J, K), sides divisible by `factor`.
+        counts: (N, classes, I, J, K) uint8 of 0…8.
+        seen: (N, I, J, K) bool.
+        factor: Along each axis.
+    """
+    if factor == 1:
+        return image, counts, seen
+    parts = torch.round(F.avg_pool3d(counts.float(), factor))
+    parts[:, 0] += 8 - parts.sum(1)  # rounding: the background has what is left, or gives it
+    parts[:, 0].clamp_(0)
+    return (
+        F.avg_pool3d(image, factor),
+        parts.to(torch.uint8),
+        F.avg_pool3d(seen[:, None].float(), factor)[:, 0] > 0.5,
+    )
+
+
+class ZeusHeadTask:
+    """Cross-entropy and Dice over background and targets; what is foreign must win nowhere."""
+
+    def __init__(self, config: ZeusHeadTraining, root: Path, runs: Path) -> None:
+        """Choose the data.
+
+        Args:
+            config: What to train.
+            root: Of the project.
+            runs: Folder of trainings.
+        """
+        self.config, self._root, self._runs = config, root, runs
+        self._loss = torch.compile(segmentation_loss, dynamic=True)
+        self._classes = F.pad(class_weights(), (0, 1), value=1.0)
+
+    def network(self) -> Conditioned:
+        """A new network; its encoder is that of `start_from` where one is named."""
+        made = Conditioned(self.config.zeus, 0)
+        if self.config.start_from:
+            plain = NanoNetwork(
+                NanoConfig(widths=self.config.zeus.widths, features=self.config.zeus.features)
+            )
+            load_average(self._runs / self.config.start_from / "last.pt", plain)
+            made.zeus.encoder.load_state_dict(plain.encoder.state_dict())
+        return made
+
+    def batches(self, start: int, place: Place) -> Iterator[tuple[Tensor, ...]]:
+        """One head at a time: image, presence, counts, seen, condition vectors."""
+        config, stream = self.config, self.config.stream
+        cache = place.run.parent / "heads"
+        real, phantoms = load_heads(self._root / config.maps, cache, stream.phantoms)
+        model = text_model(config.text, self._runs)
+        pool = ConditionPool(model, CHANNELS, asked_with_foreign(CLASS_NAMES[1:]))
+        data = HeadStream(real, phantoms, stream, start=start)
+        loader = DataLoader(data, batch_size=1, num_workers=place.workers, prefetch_factor=3)
+        for step, (image, counts, seen) in enumerate(loader, start=start):
+            image, counts, seen = coarser(image.float(), counts, seen, config.coarser)
+            present = image.flatten(2).any(dim=2)
+            random = np.random.default_rng((config.seed, step))
+            yield image, present, counts, seen, pool.draw(1, random, config.noise)
+
+    def loss(self, network: nn.Module, batch: Any, step: int, device: torch.device) -> Tensor:
+        """The loss of one head."""
+        assert isinstance(network, Conditioned)
+        image, present, counts, seen, condition = (part.to(device) for part in batch)
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        zeus = network.zeus
+        with autocast(device):
+            with torch.set_grad_enabled(step >= self.config.frozen):
+                features, bottom = zeus.encode(image, present)
+            masks = zeus.decode(bottom, condition, present)
+            half = slice(step % 2, None, 2)  # neighbouring planes tell the same, at twice the price
+            scores = F.pad(masks.scores(features[:, :, half]), (0, 0, 0, 0, 0, 0, 1, 0))
+        truth = F.pad(counts[:, :, half], (0, 0, 0, 0, 0, 0, 0, 1))
+        loss: Tensor = self._loss(scores, truth, seen[:, half], self._classes.to(device))
+        shown = (counts[:, 1:].sum((2, 3, 4)) > 8 * 8).float()
+        shown = F.pad(shown, (0, 1))  # what is foreign is never there
+        return loss + self.config.presence * F.binary_cross_entropy_with_logits(masks.presence.float(), shown)
