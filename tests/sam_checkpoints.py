@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,40 @@ def close(found: Any, wanted: Any) -> None:
     away = (found - wanted).abs().max()
     assert away <= 1e-4
     assert away <= 1e-2 * wanted.abs().max()  # of tiny numbers the line above says nothing
+
+
+FIRST_CODE = (
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"patch_embed\.projection", "patch_embed.proj"),
+    (r"^image_encoder\.layers\.", "image_encoder.blocks."),
+    (r"neck\.conv1", "neck.0"),
+    (r"neck\.layer_norm1", "neck.1"),
+    (r"neck\.conv2", "neck.2"),
+    (r"neck\.layer_norm2", "neck.3"),
+    (r"^shared_image_embedding\.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"encoder\.point_embed\.", "encoder.point_embeddings."),
+    (r"mask_embed\.conv1", "mask_downscaling.0"),
+    (r"mask_embed\.layer_norm1", "mask_downscaling.1"),
+    (r"mask_embed\.conv2", "mask_downscaling.3"),
+    (r"mask_embed\.layer_norm2", "mask_downscaling.4"),
+    (r"mask_embed\.conv3", "mask_downscaling.6"),
+    (r"layer_norm_final_attn", "norm_final_attn"),
+    (r"layer_norm(\d)", r"norm\1"),
+    (r"upscale_conv1", "output_upscaling.0"),
+    (r"upscale_layer_norm", "output_upscaling.1"),
+    (r"upscale_conv2", "output_upscaling.3"),
+    (r"((?:mlps\.\d|head)\.)layers\.0\.", r"\1layers.1."),
+    (r"((?:mlps\.\d|head)\.)proj_in\.", r"\1layers.0."),
+    (r"((?:mlps\.\d|head)\.)proj_out\.", r"\1layers.2."),
+)
+"""Names of a folder, and what the first code of SAM calls the same; from reading both."""
+
+
+def first_code(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same tensors under the names of the first code."""
+    found = {}
+    for name, tensor in tensors.items():
+        for theirs, ours in FIRST_CODE:
+            name = re.sub(theirs, ours, name)
+        found[name] = tensor
+    return found
