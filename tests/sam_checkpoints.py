@@ -42,7 +42,12 @@ def sam_model(epsilon: float = 1e-6) -> Any:
     decoder = {"hidden_size": 32, "mlp_dim": 40, "num_attention_heads": 2, "iou_head_hidden_dim": 12}
     config = transformers.SamConfig(
         vision_config=vision_settings(),
-        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 8, "mask_input_channels": 4},
+        prompt_encoder_config={
+            "hidden_size": 32,
+            "image_size": SIDE,
+            "patch_size": 8,
+            "mask_input_channels": 4,
+        },
         mask_decoder_config={**decoder, "layer_norm_eps": epsilon},
     )
     return stirred(transformers.SamModel(config))
@@ -97,7 +102,10 @@ FIRST_CODE = (
     (r"neck\.layer_norm1", "neck.1"),
     (r"neck\.conv2", "neck.2"),
     (r"neck\.layer_norm2", "neck.3"),
-    (r"^shared_image_embedding\.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (
+        r"^shared_image_embedding\.positional_embedding",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
     (r"encoder\.point_embed\.", "encoder.point_embeddings."),
     (r"mask_embed\.conv1", "mask_downscaling.0"),
     (r"mask_embed\.layer_norm1", "mask_downscaling.1"),

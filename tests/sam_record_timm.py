@@ -1,4 +1,4 @@
-"""Prints the numbers that test_sam_light.py expects: what timm's TinyViT and EfficientViT say of the same weights.
+"""Prints the numbers that test_sam_first_code.py expects: what timm says of the same weights.
 
 Not run by any test: timm wants a torchvision that fits the build of torch, which the package index has
 for CUDA only. With both at hand: `python -m tests.sam_record_timm`. Recorded with timm 1.0.31.
@@ -64,7 +64,8 @@ def efficient_vit() -> list[Any]:
     )
     stage = re.compile(r"^stages\.(\d)")
     tensors = {
-        stage.sub(lambda match: f"stages.{int(match[1]) - 1}", name): tensor for name, tensor in tensors.items()
+        stage.sub(lambda match: f"stages.{int(match[1]) - 1}", name): tensor
+        for name, tensor in tensors.items()
     }
     config = EFFICIENT_VIT
     model = EfficientVitLarge(

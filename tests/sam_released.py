@@ -1,4 +1,4 @@
-"""Names and shapes of released light encoders, written from reading their code, and weights that anyone can remake."""
+"""Names and shapes of released light encoders, from reading their code; weights that anyone can remake."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ torch = pytest.importorskip("torch", reason="torch is installed for training onl
 from training.networks.sam.efficient_vit import EfficientVitConfig  # noqa: E402
 from training.networks.sam.tiny_vit import TinyVitConfig  # noqa: E402
 
-TINY_VIT = TinyVitConfig(96, 2, (8, 12, 16, 20), (1, 2, 1, 2), (1, 2, 2, 4), (5, 5, 6, 3), (True, True, True), out=32)
+TINY_VIT = TinyVitConfig(
+    96, 2, (8, 12, 16, 20), (1, 2, 1, 2), (1, 2, 2, 4), (5, 5, 6, 3), (True, True, True), out=32
+)
 """As published for classification: timm, which the numbers to meet come from, has no other."""
 
 EFFICIENT_VIT = EfficientVitConfig(
-    image_size=128, map_size=16, widths=(8, 12, 16, 24, 32), layers=(1, 1, 1, 2, 2), head=8, neck_layers=2, out=32
+    image_size=128,
+    map_size=16,
+    widths=(8, 12, 16, 24, 32),
+    layers=(1, 1, 1, 2, 2),
+    head=8,
+    neck_layers=2,
+    out=32,
 )
 
 Shapes = dict[str, tuple[int, ...]]
@@ -70,16 +78,23 @@ def tiny_vit_shapes(config: TinyVitConfig = TINY_VIT) -> Shapes:
                 shapes |= convolution(f"{name}.conv3", 4 * width, width)
                 continue
             shapes |= _norm(f"{name}.attn.norm", width, batch=False)
-            shapes |= _linear(f"{name}.attn.qkv", width, 3 * width) | _linear(f"{name}.attn.proj", width, width)
+            shapes |= _linear(f"{name}.attn.qkv", width, 3 * width) | _linear(
+                f"{name}.attn.proj", width, width
+            )
             shapes[f"{name}.attn.attention_biases"] = (config.heads[stage], config.windows[stage] ** 2)
             shapes |= _norm(f"{name}.mlp.norm", width, batch=False)
-            shapes |= _linear(f"{name}.mlp.fc1", width, 4 * width) | _linear(f"{name}.mlp.fc2", 4 * width, width)
+            shapes |= _linear(f"{name}.mlp.fc1", width, 4 * width) | _linear(
+                f"{name}.mlp.fc2", 4 * width, width
+            )
             shapes |= convolution(f"{name}.local_conv", 1, width, 3)
         if stage + 1 < len(widths):
             name, after = f"layers.{stage}.downsample", widths[stage + 1]
             shapes |= convolution(f"{name}.conv1", width, after) | convolution(f"{name}.conv2", 1, after, 3)
             shapes |= convolution(f"{name}.conv3", after, after)
-    shapes |= {"neck.0.weight": (config.out, widths[-1], 1, 1), "neck.2.weight": (config.out, config.out, 3, 3)}
+    shapes |= {
+        "neck.0.weight": (config.out, widths[-1], 1, 1),
+        "neck.2.weight": (config.out, config.out, 3, 3),
+    }
     return shapes | _norm("neck.1", config.out, batch=False) | _norm("neck.3", config.out, batch=False)
 
 
@@ -88,12 +103,18 @@ def _steps(name: str, sizes: list[tuple[str, int, int, int]], bare: int = 0) -> 
     shapes: Shapes = {}
     for index, (step, before, after, size) in enumerate(sizes):
         shapes[f"{name}.{step}.conv.weight"] = (after, before, size, size)
-        shapes |= {f"{name}.{step}.conv.bias": (after,)} if index < bare else _norm(f"{name}.{step}.norm", after)
+        shapes |= (
+            {f"{name}.{step}.conv.bias": (after,)} if index < bare else _norm(f"{name}.{step}.norm", after)
+        )
     return shapes
 
 
 def _inverted(name: str, before: int, after: int, hidden: int, bare: bool) -> Shapes:
-    sizes = [("inverted_conv", before, hidden, 1), ("depth_conv", 1, hidden, 3), ("point_conv", hidden, after, 1)]
+    sizes = [
+        ("inverted_conv", before, hidden, 1),
+        ("depth_conv", 1, hidden, 3),
+        ("point_conv", hidden, after, 1),
+    ]
     return _steps(name, sizes, 2 if bare else 0)
 
 
@@ -121,7 +142,11 @@ def efficient_vit_shapes(config: EfficientVitConfig = EFFICIENT_VIT) -> Shapes:
             elif kind == "inverted":
                 shapes |= _inverted(f"{name}.{block}.main", width, width, expand * width, bare)
             else:
-                around, heads, total = int(kind[-1]), width // config.head, 3 * (width // config.head) * config.head
+                around, heads, total = (
+                    int(kind[-1]),
+                    width // config.head,
+                    3 * (width // config.head) * config.head,
+                )
                 attention = f"{name}.{block}.context_module.main"
                 shapes |= {
                     f"{attention}.qkv.conv.weight": (total, width, 1, 1),

@@ -33,25 +33,25 @@ VIT = VitConfig(SIDE, 8, 24, 3, 2, 40, 4, (1,), 32)
 
 # What timm 1.0.31 says of the same weights (tests/sam_record_timm.py): ten values, mean and deviation.
 TIMM_TINY_VIT = [
-    -0.0705, 0.899616, 0.63824, 0.507263, 0.793072, -0.34318, 0.802225, 0.64352, 0.098922, 0.757891,
-    0.058579, 1.424813,
+    -0.0705, 0.899616, 0.63824, 0.507263, 0.793072, -0.34318,
+    0.802225, 0.64352, 0.098922, 0.757891, 0.058579, 1.424813,
 ]  # fmt: skip
 TIMM_EFFICIENT_VIT = [
     [
-        -0.897548, -0.177992, 1.844701, -0.597617, 0.569066, -0.334375, -0.438471, 1.084069, 1.143027, 1.808958,
-        -0.024777, 1.086484,
+        -0.897548, -0.177992, 1.844701, -0.597617, 0.569066, -0.334375,
+        -0.438471, 1.084069, 1.143027, 1.808958, -0.024777, 1.086484,
     ],
     [
-        -0.752393, -0.473272, -0.156683, 1.192609, 1.419783, 0.830243, -0.515554, 0.027939, 1.018296, 1.412556,
-        0.523751, 1.377417,
+        -0.752393, -0.473272, -0.156683, 1.192609, 1.419783, 0.830243,
+        -0.515554, 0.027939, 1.018296, 1.412556, 0.523751, 1.377417,
     ],
     [
-        -0.472433, 0.776418, 0.103882, -0.112501, -1.629503, -0.677589, 1.014613, 0.115728, 0.448863, -1.754784,
-        -0.025882, 1.077215,
+        -0.472433, 0.776418, 0.103882, -0.112501, -1.629503, -0.677589,
+        1.014613, 0.115728, 0.448863, -1.754784, -0.025882, 1.077215,
     ],
     [
-        -1.771694, 0.856002, -0.349444, -0.861349, -2.816068, 0.101794, 0.788405, -0.327007, -1.021107, -3.045289,
-        -0.322004, 1.428736,
+        -1.771694, 0.856002, -0.349444, -0.861349, -2.816068, 0.101794,
+        0.788405, -0.327007, -1.021107, -3.045289, -0.322004, 1.428736,
     ],
 ]  # fmt: skip
 
@@ -66,7 +66,9 @@ def written(encoder: dict[str, Any], folder: Path) -> Path:
     """A file of the first code: an encoder, and a small SAM's prompt encoder and decoder."""
     tensors = first_code(tensors_of(sam_model(1e-5), folder))
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("image_encoder.")}
-    torch.save(tensors | {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}, folder / "sam.pth")
+    torch.save(
+        tensors | {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}, folder / "sam.pth"
+    )
     return folder / "sam.pth"
 
 
@@ -87,7 +89,7 @@ def test_sam_of_the_first_code_says_what_transformers_says(tmp_path: Path, wrapp
 
 
 def test_tiny_vit_says_what_timm_says(tmp_path: Path) -> None:
-    # All of it but the neck, which is that of SAM's ViT, and the strides of SAM's relatives: timm has neither.
+    # All but the neck, which is that of SAM's ViT, and the strides of SAM's relatives: timm has neither.
     file = written(weights(tiny_vit_shapes()), tmp_path)
     sam = load_sam(file, SamConfig(TINY_VIT, DECODER))
     with torch.inference_mode():
@@ -152,7 +154,9 @@ RELEASED = [
 ]
 
 
-@pytest.mark.parametrize(("config", "shapes"), [row[1:] for row in RELEASED], ids=[row[0] for row in RELEASED])
+@pytest.mark.parametrize(
+    ("config", "shapes"), [row[1:] for row in RELEASED], ids=[row[0] for row in RELEASED]
+)
 def test_released_sizes_fit_without_rest(config: Any, shapes: Any) -> None:
     with torch.device("meta"):
         encoder = build_encoder(config)

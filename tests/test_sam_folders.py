@@ -1,4 +1,4 @@
-"""SAM from folders: encoder, decoder and masks are those of transformers, whatever form the weights are in."""
+"""SAM from folders: encoder, decoder and masks are those of transformers, in every form of weights."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_hidden_prompts_are_as_good_as_absent(tmp_path: Path) -> None:
     maps, prompts = torch.randn(1, 32, 10, 10), torch.randn(1, 4, 32)
     seen = torch.tensor([[True, False, True, False]])
     with torch.inference_mode():
-        for found, wanted in zip(sam.decode(maps, prompts, seen), sam.decode(maps, prompts[seen][None]), strict=True):
+        for found, wanted in zip(
+            sam.decode(maps, prompts, seen), sam.decode(maps, prompts[seen][None]), strict=True
+        ):
             close(found, wanted)
 
 

@@ -64,7 +64,9 @@ class TheirMedClip(torch.nn.Module):  # type: ignore[misc]
         return vectors / vectors.norm(dim=-1, keepdim=True)
 
     def text(self, ids: Any, seen: Any) -> Any:
-        states = self.text_model.model(ids, attention_mask=seen.long(), output_hidden_states=True).hidden_states
+        states = self.text_model.model(
+            ids, attention_mask=seen.long(), output_hidden_states=True
+        ).hidden_states
         mean = torch.stack([states[1], states[2], states[-1]]).mean(0).mean(1)  # over padding, too
         vectors = self.text_model.projection_head(mean)
         return vectors / vectors.norm(dim=-1, keepdim=True)

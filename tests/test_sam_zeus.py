@@ -1,4 +1,4 @@
-"""Zeus on SAM: what a missing scan or another target must not change, what trains, what every scan decides."""
+"""Zeus on SAM: what a missing scan or another target must not change, and what trains."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_early_fusion_of_one_modality_is_a_grey_image() -> None:
 
 
 def test_early_fusion_of_more_modalities_than_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match="use hybrid or late fusion"):
+    with pytest.raises(ValueError, match="use hybrid or late"):
         ZeusSamConfig(4, "early")
 
 

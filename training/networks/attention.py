@@ -23,9 +23,14 @@ class Attention(nn.Module):
             width: Of queries, keys, values and result.
             heads: Number of heads.
             inner: Width of all heads together, divisible by `heads`; `width` if not given.
+
+        Raises:
+            ValueError: `heads` does not divide it.
         """
         super().__init__()
         inner = width if inner is None else inner
+        if inner % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {inner}")
         self.heads = heads
         self.query = nn.Linear(width, inner)
         self.key = nn.Linear(width, inner)

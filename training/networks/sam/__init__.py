@@ -1,1 +1,1 @@
-"""SAM, MedCLIP and what connects them: the paper's own configuration, written anew, fed from checkpoints on disk."""
+"""SAM, MedCLIP and what connects them: the paper's own configuration, fed from checkpoints on disk."""

@@ -129,7 +129,9 @@ class MedClipText(nn.Module):
             ValueError: There are more tokens than `MOST_TOKENS`.
         """
         if ids.shape[1] > MOST_TOKENS:
-            raise ValueError(f"{ids.shape[1]} tokens; cut instructions to {MOST_TOKENS}, as MedCLIP's tokenizer does")
+            raise ValueError(
+                f"{ids.shape[1]} tokens; cut instructions to {MOST_TOKENS}, as MedCLIP's tokenizer does"
+            )
         states = self.transformer(ids, seen)
         mean = torch.stack([states[1], states[2], states[-1]]).mean(0)
         share = torch.ones_like(seen) if self.padding_counts else seen

@@ -33,7 +33,7 @@ _TRANSFORMER = (
 
 PROMPT_KEYS = KeyMap(
     {"pe_layer.positional_encoding_gaussian_matrix": "frequencies", "no_mask_embed.weight": "no_mask"},
-    {name: _NOT_ASKED for name in ("point_embeddings.**", "not_a_point_embed.*", "mask_downscaling.**")},
+    dict.fromkeys(("point_embeddings.**", "not_a_point_embed.*", "mask_downscaling.**"), _NOT_ASKED),
 )
 """Source: facebookresearch/segment-anything, segment_anything/modeling/prompt_encoder.py."""
 

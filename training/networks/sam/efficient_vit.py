@@ -103,7 +103,9 @@ class _Shortcut(nn.Module):
         return x + self.main(x)  # type: ignore[no-any-return]
 
 
-def _convolutions(kind: Kind, before: int, after: int, hidden: int, stride: int, norms: bool) -> _Convolutions:
+def _convolutions(
+    kind: Kind, before: int, after: int, hidden: int, stride: int, norms: bool
+) -> _Convolutions:
     """A block of convolutions; without `norms` only the last one is normalised."""
     last = ConvNorm(hidden, after, epsilon=_EPSILON)
     if kind == "plain":
@@ -117,7 +119,7 @@ def _convolutions(kind: Kind, before: int, after: int, hidden: int, stride: int,
 
 
 class _LinearAttention(nn.Module):
-    """Attention of ReLU features: keys and values meet first, so its cost grows with the pixels, not their square.
+    """Attention of ReLU features: keys and values meet first, so cost grows with pixels, not their square.
 
     Source:
         Cai et al. 2023 (EfficientViT), section 3.1.
@@ -135,11 +137,13 @@ class _LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x)
         both = torch.cat([qkv, self.regroup(self.around(qkv))], dim=1)
-        q, k, v = both.flatten(2).unflatten(1, (-1, 3, self.head)).unbind(2)  # (N, heads, head, pixels) each
+        q, k, v = both.reshape(x.shape[0], -1, 3, self.head, x.shape[2] * x.shape[3]).unbind(
+            2
+        )  # (N, heads, head, pixels) each
         q, k = F.relu(q), F.relu(k)
         mixed = (v @ k.transpose(2, 3)) @ q
-        share = k.sum(3)[:, :, None] @ q
-        return self.out((mixed / (share + 1e-15)).flatten(1, 2).unflatten(2, x.shape[2:]))  # type: ignore[no-any-return]
+        share = (k.sum(3)[:, :, None] @ q).clamp_min(1e-15)  # the exporter drops an addition of so little
+        return self.out((mixed / share).reshape(x.shape[0], -1, *x.shape[2:]))  # type: ignore[no-any-return]
 
 
 class EfficientVitEncoder(ImageEncoder):
@@ -149,7 +153,8 @@ class EfficientVitEncoder(ImageEncoder):
     resized to `image_size`, padded below and right.
 
     Source:
-        Cai et al. 2023 (EfficientViT); Zhang et al. 2024 (EfficientViT-SAM) for the neck; mit-han-lab/efficientvit.
+        Cai et al. 2023 (EfficientViT); Zhang et al. 2024 (EfficientViT-SAM) and mit-han-lab/efficientvit,
+        efficientvit/models/efficientvit/sam.py, for the neck.
     """
 
     def __init__(self, config: EfficientVitConfig) -> None:
@@ -159,7 +164,9 @@ class EfficientVitEncoder(ImageEncoder):
         self.stem = ConvNorm(3, config.widths[0], 3, 2, epsilon=_EPSILON)
         self.stages = nn.ModuleList(self._stage(config, stage) for stage in range(len(config.widths)))
         neck = config.out
-        self.inputs = nn.ModuleList(ConvNorm(width, neck, epsilon=_EPSILON) for width in config.widths[:-4:-1])
+        self.inputs = nn.ModuleList(
+            ConvNorm(width, neck, epsilon=_EPSILON) for width in config.widths[:-4:-1]
+        )
         hidden = neck * config.neck_expand
         blocks = (_convolutions("fused", neck, neck, hidden, 1, True) for _ in range(config.neck_layers))
         self.middle = nn.Sequential(*(_Shortcut(block) for block in blocks))
@@ -196,8 +203,10 @@ class EfficientVitEncoder(ImageEncoder):
         """Image (N, 3, S, S) to its map (N, out, map_size, map_size)."""
         size = (self.map_size, self.map_size)
         coarse_first = self.features(image)[:-4:-1]
-        x = torch.stack([
-            F.interpolate(narrow(found), size, mode="bicubic", align_corners=False)
-            for narrow, found in zip(self.inputs, coarse_first, strict=True)
-        ]).sum(0)
+        x = torch.stack(
+            [
+                F.interpolate(narrow(found), size, mode="bicubic", align_corners=False)
+                for narrow, found in zip(self.inputs, coarse_first, strict=True)
+            ]
+        ).sum(0)
         return self.norm(self.out(self.middle(x)))  # type: ignore[no-any-return]

@@ -67,7 +67,7 @@ def _tiny_vit() -> KeyMap:
             "layers.#.blocks.#.mlp.fc2.*": "stages.#.#.narrow.*",
             **_NECK,
         },
-        {name: "MobileSAM keeps the head of the classifier that it was" for name in ("norm_head.*", "head.*")},
+        dict.fromkeys(("norm_head.*", "head.*"), "MobileSAM keeps the head of the classifier that it was"),
     )
     convolutions = {
         "patch_embed.seq.0.": "stem.0.",

@@ -99,7 +99,9 @@ def _document(folder: Path, *kinds: str) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BundleError(f"{path} is not an object; copy the checkpoint again")
     if (kind := document.get("model_type")) not in kinds:
-        raise BundleError(f"{path}: model_type is {str(kind)[:80]!r}, expected {' or '.join(kinds)}; give another folder")
+        raise BundleError(
+            f"{path}: model_type is {str(kind)[:80]!r}, expected {' or '.join(kinds)}; give another folder"
+        )
     return document
 
 
@@ -109,9 +111,19 @@ def _settings(kind: type[T], value: object, where: Path, part: str = "$") -> T:
     if isinstance(value, dict):
         value = {key: item for key, item in value.items() if key in known}
     try:
-        return build(kind, value, part)
+        settings = build(kind, value, part)
     except SchemaError as error:
         raise BundleError(f"{where / 'config.json'}: {error}; this network cannot be built here") from error
+    _positive(settings, where)
+    return settings
+
+
+def _positive(settings: object, where: Path) -> None:
+    """Refuse sizes that are none."""
+    for name, value in vars(settings).items():
+        sizes = value if isinstance(value, tuple) and name != "global_attn_indexes" else (value,)
+        if any(isinstance(size, (int, float)) and not isinstance(size, bool) and size <= 0 for size in sizes):
+            raise BundleError(f"{where / 'config.json'}: {name} is {value}; copy the checkpoint again")
 
 
 def _whole(value: float, what: str, folder: Path) -> int:
@@ -121,7 +133,9 @@ def _whole(value: float, what: str, folder: Path) -> int:
 
 
 def _vit(settings: _Vit, folder: Path) -> VitConfig:
-    hidden = settings.mlp_dim or _whole(settings.mlp_ratio * settings.hidden_size, "mlp_ratio * hidden_size", folder)
+    hidden = settings.mlp_dim or _whole(
+        settings.mlp_ratio * settings.hidden_size, "mlp_ratio * hidden_size", folder
+    )
     return VitConfig(
         image_size=settings.image_size,
         patch=settings.patch_size,
@@ -158,7 +172,9 @@ def sam_config(folder: Path) -> SamConfig:
     prompt = _settings(_Prompt, document.get("prompt_encoder_config", {}), folder, "$.prompt_encoder_config")
     side = vision.image_size // vision.patch_size
     if prompt.hidden_size != decoder.hidden_size or prompt.image_embedding_size not in (None, side):
-        raise BundleError(f"{folder / 'config.json'}: its three parts do not fit together; copy the checkpoint again")
+        raise BundleError(
+            f"{folder / 'config.json'}: its three parts do not fit together; copy the checkpoint again"
+        )
     return SamConfig(
         encoder=_vit(vision, folder),
         decoder=SamDecoderConfig(

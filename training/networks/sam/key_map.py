@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint find their place by an explicit map; what has none is an error, never passed over."""
+"""Tensors of a checkpoint find their place by an explicit map; what has none is an error."""
 
 from __future__ import annotations
 
@@ -96,18 +96,20 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], keys: KeyMap, source:
     strange += [name for name, place in places.items() if place not in ours]
     if strange:
         raise BundleError(
-            f"{source}: no place for {_listed(strange)}; it is another kind of network, or larger than was said: "
-            "check what you load it as, and its sizes"
+            f"{source}: no place for {_listed(strange)}; it is another kind of network, or larger than "
+            "was said: check what you load it as, and its sizes"
         )
     came: dict[str, str] = {}
     for name, place in places.items():
         if place in came:
-            raise BundleError(f"{source}: {came[place]!r} and {name!r} belong to the same place; remove one of them")
+            raise BundleError(
+                f"{source}: {came[place]!r} and {name!r} belong to the same place; remove one of them"
+            )
         came[place] = name
     if missing := [name for name in ours if name not in came]:
         raise BundleError(
-            f"{source}: nothing fills {_listed(missing)}; it is another kind of network, or smaller than was said: "
-            "check what you load it as, and its sizes"
+            f"{source}: nothing fills {_listed(missing)}; it is another kind of network, or smaller than "
+            "was said: check what you load it as, and its sizes"
         )
     for place, name in came.items():
         _same_kind(tensors[name], ours[place], f"{source}: {name!r}")
@@ -123,7 +125,9 @@ def _same_kind(theirs: Tensor, ours: Tensor, what: str) -> None:
             "give the sizes that it was trained with"
         )
     if theirs.is_floating_point() != ours.is_floating_point():
-        raise BundleError(f"{what} has type {theirs.dtype}, here {ours.dtype} is expected; export it again as float")
+        raise BundleError(
+            f"{what} has type {theirs.dtype}, here {ours.dtype} is expected; export it again as float"
+        )
 
 
 def _listed(names: list[str]) -> str:

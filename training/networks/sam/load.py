@@ -1,4 +1,4 @@
-"""From a checkpoint on disk to a network, in one call; nothing is fetched, and nothing is left out silently."""
+"""From a checkpoint on disk to a network, in one call; nothing is fetched, nothing left out silently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from torch import nn
 
 from runtime.errors import BundleError, UsageError
 from training.networks.sam.bert import Bert
-from training.networks.sam.decoder_keys import DECODER_KEYS, PROMPT_KEYS, decoder_folder_keys, prompt_folder_keys
+from training.networks.sam.decoder_keys import (
+    DECODER_KEYS,
+    PROMPT_KEYS,
+    decoder_folder_keys,
+    prompt_folder_keys,
+)
 from training.networks.sam.encoder_keys import VIT_FOLDER_KEYS, original_encoder_keys
 from training.networks.sam.folder_config import bert_config, sam_config, swin_config, vit_config
 from training.networks.sam.key_map import fill
@@ -29,7 +34,8 @@ def load_sam(path: Path, config: SamConfig | None = None) -> Sam:
     """Load a whole SAM, MedSAM, LiteMedSAM, MobileSAM or EfficientViT-SAM.
 
     Args:
-        path: A folder with config.json and weights, or a file of the first code (`.pth`, `.pt`, `.safetensors`).
+        path: A folder with config.json and weights, or a file of the first code (`.pth`, `.pt`,
+            `.safetensors`).
         config: Of a file, which does not say its sizes; a folder says its own.
 
     Returns:
@@ -40,14 +46,20 @@ def load_sam(path: Path, config: SamConfig | None = None) -> Sam:
         UsageError: `config` is given for a folder, or not for a file.
     """
     if (config is None) != path.is_dir():
-        raise UsageError(f"{path}: a file needs `config`, which says its sizes; a folder has a config.json instead")
+        raise UsageError(
+            f"{path}: a file needs `config`, which says its sizes; a folder has a config.json instead"
+        )
     if config is None:
         config = sam_config(path)
-        keys = VIT_FOLDER_KEYS.under("vision_encoder.", "encoder.") | prompt_folder_keys().under("", "prompt.")
+        keys = VIT_FOLDER_KEYS.under("vision_encoder.", "encoder.") | prompt_folder_keys().under(
+            "", "prompt."
+        )
         keys |= decoder_folder_keys(config.decoder).under("mask_decoder.", "decoder.")
     else:
         keys = original_encoder_keys(config.encoder).under("image_encoder.", "encoder.")
-        keys |= PROMPT_KEYS.under("prompt_encoder.", "prompt.") | DECODER_KEYS.under("mask_decoder.", "decoder.")
+        keys |= PROMPT_KEYS.under("prompt_encoder.", "prompt.") | DECODER_KEYS.under(
+            "mask_decoder.", "decoder."
+        )
     sam = _built(lambda: Sam(config), path)
     fill(sam, read_tensors(path), keys, path)
     return sam.eval()
@@ -73,7 +85,7 @@ def load_vit(path: Path) -> VitEncoder:
 
 
 def load_swin(path: Path) -> Swin:
-    """Load a Swin transformer from a folder with config.json and weights; what it raises is that of `load_vit`."""
+    """Load a Swin transformer from a folder with config.json and weights; raises as `load_vit`."""
     config = swin_config(path)
     transformer = _built(lambda: Swin(config), path)
     fill(transformer, read_tensors(path), SWIN_KEYS, path)
@@ -81,7 +93,7 @@ def load_swin(path: Path) -> Swin:
 
 
 def load_bert(path: Path) -> Bert:
-    """Load a BERT from a folder with config.json and weights; what it raises is that of `load_vit`."""
+    """Load a BERT from a folder with config.json and weights; raises as `load_vit`."""
     config = bert_config(path)
     transformer = _built(lambda: Bert(config), path)
     fill(transformer, read_tensors(path), BERT_KEYS, path)
@@ -104,7 +116,9 @@ def load_medclip(path: Path, config: MedClipConfig | None = None) -> MedClip:
     config = MedClipConfig() if config is None else config
     tensors = read_tensors(path)
     if "vision_model.model.conv1.weight" in tensors:
-        raise BundleError(f"{path} is MedCLIP with a ResNet-50; get the one with a vision transformer (medclip-vit)")
+        raise BundleError(
+            f"{path} is MedCLIP with a ResNet-50; get the one with a vision transformer (medclip-vit)"
+        )
     medclip = MedClip(config)
     fill(medclip, tensors, MEDCLIP_KEYS, path)
     return medclip.eval()
@@ -116,4 +130,6 @@ def _built(make: Callable[[], M], path: Path) -> M:
         return make()
     except (ValueError, RuntimeError, ArithmeticError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BundleError(f"{path}: no network has its sizes ({reason}); copy the checkpoint again") from error
+        raise BundleError(
+            f"{path}: no network has its sizes ({reason}); copy the checkpoint again"
+        ) from error

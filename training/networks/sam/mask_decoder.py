@@ -91,7 +91,7 @@ class SamDecoder(nn.Module):
         for layer in self.layers:
             tokens, pixels = layer(tokens, pixels, asked, positions, seen)
         tokens = self.norm(tokens + self.last(tokens + asked, pixels + positions, pixels))
-        fine = pixels.transpose(1, 2).unflatten(2, (height, width))
+        fine = pixels.transpose(1, 2).reshape(count, -1, height, width)
         fine = F.gelu(self.up_second(F.gelu(self.up_norm(self.up_first(fine)))))
         vectors = [network(tokens[:, 1 + index]) for index, network in enumerate(self.vectors)]
         scores = torch.einsum("nmc,nchw->nmhw", torch.stack(vectors, dim=1), fine)

@@ -30,7 +30,9 @@ _SWIN = (
         }
     )
     | _SWIN_BLOCK.under("encoder.layers.#.blocks.#.", "stages.#.#.")
-    | KeyMap({"norm.*": "norm.*", "reduction.*": "reduce.*"}).under("encoder.layers.#.downsample.", "merges.#.")
+    | KeyMap({"norm.*": "norm.*", "reduction.*": "reduce.*"}).under(
+        "encoder.layers.#.downsample.", "merges.#."
+    )
 )
 
 SWIN_KEYS = _SWIN | _SWIN.under("swin.", "") | KeyMap({}, {"classifier.*": "what it once classified"})
@@ -49,21 +51,18 @@ _BERT_LAYER = KeyMap(
     }
 )
 
-_BERT = (
-    KeyMap(
-        {
-            "embeddings.word_embeddings.*": "tokens.*",
-            "embeddings.position_embeddings.*": "places.*",
-            "embeddings.token_type_embeddings.*": "kinds.*",
-            "embeddings.LayerNorm.*": "norm.*",
-        },
-        {
-            "embeddings.position_ids": "0, 1, 2 …, a buffer of older versions",
-            "pooler.dense.*": "MedCLIP pools hidden states instead",
-        },
-    )
-    | _BERT_LAYER.under("encoder.layer.#.", "layers.#.")
-)
+_BERT = KeyMap(
+    {
+        "embeddings.word_embeddings.*": "tokens.*",
+        "embeddings.position_embeddings.*": "places.*",
+        "embeddings.token_type_embeddings.*": "kinds.*",
+        "embeddings.LayerNorm.*": "norm.*",
+    },
+    {
+        "embeddings.position_ids": "0, 1, 2 …, a buffer of older versions",
+        "pooler.dense.*": "MedCLIP pools hidden states instead",
+    },
+) | _BERT_LAYER.under("encoder.layer.#.", "layers.#.")
 
 BERT_KEYS = _BERT | _BERT.under("bert.", "") | KeyMap({}, {"cls.**": "heads of BERT's own training"})
 """Of a folder, with the heads of its training or without."""

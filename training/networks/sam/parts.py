@@ -57,7 +57,9 @@ class Sam(nn.Module):
         self.encoder = build_encoder(config.encoder)
         width = config.decoder.width
         if self.encoder.width != width:
-            raise ValueError(f"the encoder's map has {self.encoder.width} channels, the decoder wants {width}")
+            raise ValueError(
+                f"the encoder's map has {self.encoder.width} channels, the decoder wants {width}"
+            )
         self.prompt = PromptEncoder(width, self.encoder.map_size)
         self.decoder = SamDecoder(config.decoder)
 

@@ -41,11 +41,11 @@ class SwinConfig:
     @property
     def out(self) -> int:
         """Width of the last stage."""
-        return int(self.width * 2 ** (len(self.layers) - 1))
+        return self.width << (len(self.layers) - 1)
 
     def side(self, stage: int) -> int:
         """Side of a stage's map in pixels of its own."""
-        return self.image_size // self.patch // 2**stage
+        return self.image_size // self.patch >> stage
 
 
 def _distances(window: int) -> Tensor:
@@ -74,7 +74,7 @@ class _WindowAttention(Attention):
         self.index: Tensor
 
     def within(self, x: Tensor, apart: Tensor | None) -> Tensor:
-        """Windows (N * windows, w^2, width), and what to add for each (windows, w^2, w^2); shaped as given."""
+        """Windows (N * windows, w^2, width), and bias of each window (windows, w^2, w^2); shaped as given."""
         q, k, v = (self._split(part) for part in (self.query(x), self.key(x), self.value(x)))
         bias = self.bias[self.index].permute(2, 0, 1)[None]
         if apart is not None:
@@ -169,7 +169,8 @@ class MedClipVision(nn.Module):
     0.5862785803043838, divided by 0.27950088968644304, the same three times.
 
     Source:
-        RyanWangZf/MedCLIP, medclip/modeling_medclip.py (MedCLIPVisionModelViT, encode_image) and constants.py.
+        RyanWangZf/MedCLIP, medclip/constants.py and medclip/modeling_medclip.py (MedCLIPVisionModelViT,
+        encode_image).
     """
 
     def __init__(self, config: SwinConfig, width: int = 512) -> None:

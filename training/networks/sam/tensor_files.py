@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -41,7 +42,9 @@ def read_json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{path} is missing; copy the whole checkpoint folder, config.json included") from None
+        raise BundleError(
+            f"{path} is missing; copy the whole checkpoint folder, config.json included"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not readable JSON ({error}); copy it again") from error
 
@@ -71,10 +74,14 @@ def _parts(index: Path) -> dict[str, Tensor]:
         places = build(_Index, known, "$").weight_map
     except SchemaError as error:
         raise BundleError(f"{index}: {error}; copy the checkpoint again") from error
+    files = sorted(set(places.values()))
+    for name in files:
+        if not name or Path(name).name != name:
+            raise BundleError(
+                f"{index} names {name!r}, which is not a file beside it; copy the checkpoint again"
+            )
     tensors: dict[str, Tensor] = {}
-    for name in sorted(set(places.values())):
-        if Path(name).name != name:
-            raise BundleError(f"{index} names {name!r}, which is not a file beside it; copy the checkpoint again")
+    for name in files:
         found = _file(index.parent / name)
         listed = {tensor for tensor, place in places.items() if place == name}
         if wrong := sorted(listed ^ set(found)):
@@ -91,7 +98,7 @@ def _file(path: Path) -> dict[str, Tensor]:
         raise BundleError(f"{path} is missing; copy the checkpoint again")
     if path.suffix == ".safetensors":
         try:
-            return cast("dict[str, Tensor]", load_file(path))
+            return load_file(path)
         except (SafetensorError, OSError) as error:
             raise BundleError(f"{path} is damaged or cut short ({error}); copy it again") from error
     return _tensors_only(_unpickle(path), path)
@@ -99,13 +106,17 @@ def _file(path: Path) -> dict[str, Tensor]:
 
 def _unpickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)|[Gg]lobal (\S+)", str(error))
-        reason = f"it wants to call {wanted[1] or wanted[2]}" if wanted else str(error).splitlines()[0][:200]
+        with warnings.catch_warnings():  # a strange protocol warns before it fails
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own text advises to let it run; that advice ends here
+        called = re.search(r"GLOBAL (\S+)", str(error))
+        reason = (
+            f"it wants to use {called[1]}" if called else "it is damaged or more than a pickle of weights"
+        )
         raise BundleError(
-            f"{path} is refused: {reason}, and a pickle of weights needs only tensors; "
-            "where you trust it, save its state_dict as .safetensors"
+            f"{path} is refused: {reason}, and weights need only tensors; "
+            "copy it again, or, where you trust it, save its state_dict as .safetensors"
         ) from error
     except Exception as error:  # whatever else a damaged pickle or archive leads to
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -121,6 +132,7 @@ def _tensors_only(document: object, path: Path) -> dict[str, Tensor]:
     for name, value in document.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise BundleError(
-                f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a tensor; save the network's state_dict alone"
+                f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a tensor; "
+                "save the network's state_dict alone"
             )
     return cast("dict[str, Tensor]", document)

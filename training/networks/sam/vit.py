@@ -66,7 +66,8 @@ class _Attention(nn.Module):
         by_column = torch.einsum("nhijc,jkc->nhijk", place, self.columns[self.away])
         bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(mixed.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+        joined = torch.cat(mixed.unbind(1), dim=-1)  # a transpose and a view here do not export for any batch
+        return self.out(joined.reshape(x.shape))  # type: ignore[no-any-return]
 
 
 class _Block(nn.Module):
@@ -114,7 +115,9 @@ class VitEncoder(ImageEncoder):
         if config.image_size % config.patch or config.width % config.heads:
             raise ValueError(f"image_size / patch and width / heads must be whole in {config}")
         if not set(config.everywhere) <= set(range(config.layers)):
-            raise ValueError(f"everywhere names blocks beyond the {config.layers} there are: {config.everywhere}")
+            raise ValueError(
+                f"everywhere names blocks beyond the {config.layers} there are: {config.everywhere}"
+            )
         self.image_size, self.width = config.image_size, config.out
         self.map_size = config.image_size // config.patch
         self.patches = nn.Conv2d(3, config.width, config.patch, config.patch)

@@ -41,7 +41,9 @@ class ZeusSamConfig:
         if self.fusion not in ("early", "hybrid", "late"):
             raise ValueError(f"fusion is {self.fusion!r}; use early, hybrid or late")
         if self.fusion == "early" and self.modalities > _CHANNELS:
-            raise ValueError(f"an image has {_CHANNELS} channels, not {self.modalities}; use hybrid or late fusion")
+            raise ValueError(
+                f"an image has {_CHANNELS} channels, not {self.modalities}; use hybrid or late fusion"
+            )
 
 
 class VisualToken(nn.Module):
@@ -151,14 +153,15 @@ class ZeusSam(nn.Module):
         if self.config.fusion == "late":
             each = maps[:, :, None].expand(-1, -1, targets, -1, -1, -1).flatten(0, 2)
             scores, quality = self.sam.decode(each, tokens.flatten(0, 2)[:, None])
-            scores = scores[:, 0].unflatten(0, (count, modalities, targets))
-            quality = quality[:, 0].unflatten(0, (count, modalities, targets))
+            scores = scores[:, 0].reshape(count, modalities, targets, *scores.shape[2:])
+            quality = quality[:, 0].reshape(count, modalities, targets)
             weights = presence_weights(self.trust.expand(count, -1), present, 1)[:, :, None]
             return (scores * weights[..., None, None]).sum(1), (quality * weights).sum(1)
         each = maps[:, None].expand(-1, targets, -1, -1, -1).flatten(0, 1)
         seen = present[:, None].expand(-1, targets, -1).flatten(0, 1)
         scores, quality = self.sam.decode(each, tokens.transpose(1, 2).flatten(0, 1), seen)
-        return scores[:, 0].unflatten(0, (count, targets)), quality[:, 0].unflatten(0, (count, targets))
+        scores = scores[:, 0].reshape(count, targets, *scores.shape[2:])
+        return scores, quality[:, 0].reshape(count, targets)
 
     def forward(self, image: Tensor, present: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Both halves: scores (N, T, 4 s, 4 s) and estimated IoU (N, T)."""
