@@ -49,6 +49,12 @@ def image(side: int) -> Any:
     return torch.tensor(np.random.default_rng(7).standard_normal((2, 3, side, side)), dtype=torch.float32)
 
 
+def summary(x: Any) -> Any:
+    """Ten values of a map from all over it, then its mean and deviation."""
+    flat = x.flatten()
+    return torch.cat([flat[:: max(1, len(flat) // 10)][:10], flat.mean()[None], flat.std()[None]])
+
+
 def _norm(name: str, width: int, batch: bool = True) -> Shapes:
     parts = ("weight", "bias", "running_mean", "running_var") if batch else ("weight", "bias")
     tracked: Shapes = {f"{name}.num_batches_tracked": ()} if batch else {}

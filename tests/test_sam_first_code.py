@@ -16,6 +16,7 @@ from tests.sam_released import (  # noqa: E402
     TINY_VIT,
     efficient_vit_shapes,
     image,
+    summary,
     tiny_vit_shapes,
     weights,
 )
@@ -54,12 +55,6 @@ TIMM_EFFICIENT_VIT = [
         0.788405, -0.327007, -1.021107, -3.045289, -0.322004, 1.428736,
     ],
 ]  # fmt: skip
-
-
-def summary(x: Any) -> Any:
-    """Ten values of a map from all over it, then its mean and deviation."""
-    flat = x.flatten()
-    return torch.cat([flat[:: max(1, len(flat) // 10)][:10], flat.mean()[None], flat.std()[None]])
 
 
 def written(encoder: dict[str, Any], folder: Path) -> Path:

@@ -126,6 +126,19 @@ def test_bert_says_what_transformers_says(tmp_path: Path, with_heads: bool) -> N
             close(state, expected)
 
 
+def test_bert_of_the_oldest_kind_is_the_same(tmp_path: Path) -> None:
+    model, (ids, seen) = bert_model(), words()
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = tensors_of(model, tmp_path)
+    for name in [name for name in tensors if "LayerNorm" in name]:
+        part = name[name.index("LayerNorm") :]
+        tensors[name.replace(part, old[part])] = tensors.pop(name)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    with torch.inference_mode():
+        close(load_bert(tmp_path)(ids, seen)[-1], model(ids, attention_mask=seen.long()).last_hidden_state)
+
+
 def test_medclip_vectors_are_those_of_its_code(theirs: Any, ours: MedClip, image: Any) -> None:
     ids, seen = words()
     with torch.inference_mode():

@@ -145,6 +145,8 @@ def test_a_config_that_is_no_object_is_refused(folder: Path, text: str) -> None:
         ("vision_config", {"image_size": -80}),
         ("vision_config", {"global_attn_indexes": [7]}),
         ("vision_config", {"hidden_size": 10**12}),
+        ("vision_config", {"hidden_size": 2**16, "num_attention_heads": 8, "num_hidden_layers": 200}),
+        ("vision_config", {"num_hidden_layers": 10**9}),
         ("vision_config", {"output_channels": 48}),
         ("mask_decoder_config", {"hidden_act": "gelu"}),
         ("mask_decoder_config", {"num_attention_heads": 3}),

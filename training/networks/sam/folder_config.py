@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,6 +19,10 @@ from training.networks.sam.vit import VitConfig
 __all__ = ["bert_config", "sam_config", "swin_config", "vit_config"]
 
 T = TypeVar("T")
+
+_COUNTED = {"depths", "iou_head_depth", "num_hidden_layers", "num_multimask_outputs"}
+_MOST = 1000
+"""Of what is counted: layers are built one by one, even where they take no memory."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,13 @@ def _settings(kind: type[T], value: object, where: Path, part: str = "$") -> T:
 
 
 def _positive(settings: object, where: Path) -> None:
-    """Refuse sizes that are none."""
+    """Refuse sizes that are none, and counts that nobody waits for."""
     for name, value in vars(settings).items():
         sizes = value if isinstance(value, tuple) and name != "global_attn_indexes" else (value,)
-        if any(isinstance(size, (int, float)) and not isinstance(size, bool) and size <= 0 for size in sizes):
+        most = _MOST if name in _COUNTED else math.inf
+        if any(
+            isinstance(size, (int, float)) and size is not False and not 0 < size <= most for size in sizes
+        ):
             raise BundleError(f"{where / 'config.json'}: {name} is {value}; copy the checkpoint again")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from runtime.errors import BundleError
 
-__all__ = ["KeyMap", "fill"]
+__all__ = ["KeyMap", "fill", "match"]
 
 _SHOWN = 4
 """Names of tensors that a message repeats."""
@@ -79,14 +79,17 @@ def _template(theirs: str, ours: str) -> str:
     return re.sub(r"[#*]", lambda match: rf"\g<{next(groups[match[0]])}>", ours)
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], keys: KeyMap, source: Path) -> None:
-    """Copy a checkpoint into a network: every tensor of theirs is used, every one of ours filled, or none.
+def match(module: nn.Module, tensors: Mapping[str, Tensor], keys: KeyMap, source: Path) -> dict[str, str]:
+    """Find out whether a checkpoint fits a network without rest.
 
     Args:
-        module: Whose parameters and buffers are overwritten.
+        module: The network, or its skeleton without memory (torch's device "meta").
         tensors: Of the checkpoint.
         keys: Where they belong.
         source: Their file or folder, for messages.
+
+    Returns:
+        Names of ours to names of theirs, all of ours.
 
     Raises:
         BundleError: A tensor has no place, is missing, is there twice, or has another shape or kind.
@@ -113,6 +116,22 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], keys: KeyMap, source:
         )
     for place, name in came.items():
         _same_kind(tensors[name], ours[place], f"{source}: {name!r}")
+    return came
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], keys: KeyMap, source: Path) -> None:
+    """Copy a checkpoint into a network: every tensor of theirs is used, every one of ours filled, or none.
+
+    Args:
+        module: Whose parameters and buffers are overwritten.
+        tensors: Of the checkpoint.
+        keys: Where they belong.
+        source: Their file or folder, for messages.
+
+    Raises:
+        BundleError: As `match`.
+    """
+    came, ours = match(module, tensors, keys, source), module.state_dict()
     with torch.no_grad():
         for place, name in came.items():
             ours[place].copy_(tensors[name])

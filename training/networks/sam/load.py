@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from runtime.errors import BundleError, UsageError
 from training.networks.sam.bert import Bert
@@ -18,7 +19,7 @@ from training.networks.sam.decoder_keys import (
 )
 from training.networks.sam.encoder_keys import VIT_FOLDER_KEYS, original_encoder_keys
 from training.networks.sam.folder_config import bert_config, sam_config, swin_config, vit_config
-from training.networks.sam.key_map import fill
+from training.networks.sam.key_map import KeyMap, fill, match
 from training.networks.sam.medclip_keys import BERT_KEYS, MEDCLIP_KEYS, SWIN_KEYS
 from training.networks.sam.parts import MedClip, MedClipConfig, Sam, SamConfig
 from training.networks.sam.swin import Swin
@@ -60,9 +61,7 @@ def load_sam(path: Path, config: SamConfig | None = None) -> Sam:
         keys |= PROMPT_KEYS.under("prompt_encoder.", "prompt.") | DECODER_KEYS.under(
             "mask_decoder.", "decoder."
         )
-    sam = _built(lambda: Sam(config), path)
-    fill(sam, read_tensors(path), keys, path)
-    return sam.eval()
+    return _loaded(lambda: Sam(config), read_tensors(path), keys, path)
 
 
 def load_vit(path: Path) -> VitEncoder:
@@ -78,26 +77,20 @@ def load_vit(path: Path) -> VitEncoder:
         BundleError: Anything is missing, damaged, too much, of another shape, or not supported.
     """
     config = vit_config(path)
-    encoder = _built(lambda: VitEncoder(config), path)
     keys = VIT_FOLDER_KEYS.under("vision_encoder.", "") | VIT_FOLDER_KEYS
-    fill(encoder, read_tensors(path), keys, path)
-    return encoder.eval()
+    return _loaded(lambda: VitEncoder(config), read_tensors(path), keys, path)
 
 
 def load_swin(path: Path) -> Swin:
     """Load a Swin transformer from a folder with config.json and weights; raises as `load_vit`."""
     config = swin_config(path)
-    transformer = _built(lambda: Swin(config), path)
-    fill(transformer, read_tensors(path), SWIN_KEYS, path)
-    return transformer.eval()
+    return _loaded(lambda: Swin(config), read_tensors(path), SWIN_KEYS, path)
 
 
 def load_bert(path: Path) -> Bert:
     """Load a BERT from a folder with config.json and weights; raises as `load_vit`."""
     config = bert_config(path)
-    transformer = _built(lambda: Bert(config), path)
-    fill(transformer, read_tensors(path), BERT_KEYS, path)
-    return transformer.eval()
+    return _loaded(lambda: Bert(config), read_tensors(path), BERT_KEYS, path)
 
 
 def load_medclip(path: Path, config: MedClipConfig | None = None) -> MedClip:
@@ -119,17 +112,23 @@ def load_medclip(path: Path, config: MedClipConfig | None = None) -> MedClip:
         raise BundleError(
             f"{path} is MedCLIP with a ResNet-50; get the one with a vision transformer (medclip-vit)"
         )
-    medclip = MedClip(config)
-    fill(medclip, tensors, MEDCLIP_KEYS, path)
-    return medclip.eval()
+    return _loaded(lambda: MedClip(config), tensors, MEDCLIP_KEYS, path)
 
 
-def _built(make: Callable[[], M], path: Path) -> M:
-    """Build what a checkpoint describes, whose sizes may be nonsense."""
+def _loaded(make: Callable[[], M], tensors: dict[str, Tensor], keys: KeyMap, path: Path) -> M:
+    """Build what a checkpoint describes, and fill it.
+
+    Its sizes may be nonsense, so the first attempt takes no memory: only what fits the tensors is built.
+    """
     try:
-        return make()
+        with torch.device("meta"):
+            skeleton = make()
     except (ValueError, RuntimeError, ArithmeticError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BundleError(
             f"{path}: no network has its sizes ({reason}); copy the checkpoint again"
         ) from error
+    match(skeleton, tensors, keys, path)
+    network = make()
+    fill(network, tensors, keys, path)
+    return network.eval()

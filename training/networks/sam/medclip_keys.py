@@ -44,9 +44,13 @@ _BERT_LAYER = KeyMap(
         "attention.self.key.*": "attention.key.*",
         "attention.self.value.*": "attention.value.*",
         "attention.output.dense.*": "attention.out.*",
+        "attention.output.LayerNorm.gamma": "after_attention.weight",
+        "attention.output.LayerNorm.beta": "after_attention.bias",
         "attention.output.LayerNorm.*": "after_attention.*",
         "intermediate.dense.*": "widen.*",
         "output.dense.*": "narrow.*",
+        "output.LayerNorm.gamma": "after_mlp.weight",
+        "output.LayerNorm.beta": "after_mlp.bias",
         "output.LayerNorm.*": "after_mlp.*",
     }
 )
@@ -56,6 +60,8 @@ _BERT = KeyMap(
         "embeddings.word_embeddings.*": "tokens.*",
         "embeddings.position_embeddings.*": "places.*",
         "embeddings.token_type_embeddings.*": "kinds.*",
+        "embeddings.LayerNorm.gamma": "norm.weight",  # what the oldest checkpoints of BERT say
+        "embeddings.LayerNorm.beta": "norm.bias",
         "embeddings.LayerNorm.*": "norm.*",
     },
     {
