@@ -16,6 +16,9 @@ __all__ = ["NO_TARGET", "Instruction", "Writer"]
 NO_TARGET = ""
 """Target of a text that asks for nothing this bundle can segment."""
 
+_MENTIONED = {"training": 0.4, "evaluation": 0.2}
+"""Share of texts that name something else, too: they are harder, so training has more."""
+
 Kind = Literal["asked", "mentioned", "absent", "foreign"]
 
 
@@ -82,7 +85,7 @@ class Writer:
             return "foreign"
         if target in self._vocabulary.findings and random.random() < 0.15:
             return "absent"
-        return "mentioned" if random.random() < 0.2 else "asked"
+        return "mentioned" if random.random() < _MENTIONED[self._part] else "asked"
 
     def _template(self, kind: Kind, random: Generator) -> str:
         if self._part == "training":

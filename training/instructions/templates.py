@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
+from training.instructions.exclusions import ALONE, APART, GRANTED, NEVER, STATES, TURNS, WANTS
+
 __all__ = ["EVALUATION", "denied", "request", "request_beside"]
 
 _OPENINGS = (
@@ -191,6 +193,9 @@ _DENIALS = (
     *("there is no {target} in this {modality}", "no {target}", "no {target} is seen on the {modality}"),
     *("the {modality} shows no evidence of {target}", "{target}: none", "absence of {target}"),
     *("negative for {target}", "without any {target}", "{target} is not present", "no sign of {target}"),
+    *("there seems to be no {target}", "I do not see {target} here", "this {modality} is clear of {target}"),
+    *("the patient has no {target}", "{target} cannot be found", "free from {target}", "{target} is absent"),
+    *("nothing here looks like {target}", "we do not find any {target}", "{target} was ruled out"),
 )
 
 EVALUATION: dict[str, tuple[str, ...]] = {
@@ -229,9 +234,17 @@ def request(random: Generator) -> str:
 
 def request_beside(random: Generator) -> str:
     """A template that asks for the target and names something else."""
-    if random.random() < 0.4:
-        parts = [_one(_BEFORE, random), f"{_asking(random)}."]
-        return " ".join(parts if random.random() < 0.7 else parts[::-1])
+    draw = random.random()
+    if draw < 0.3:
+        parts = (GRANTED, STATES, TURNS, WANTS, _CLOSINGS)
+        return _around("".join(_one(part, random) for part in parts), random)
+    if draw < 0.5:
+        return _around("".join(_one(part, random) for part in (APART, WANTS, _CLOSINGS)), random)
+    if draw < 0.7:
+        return _around("".join(_one(part, random) for part in (ALONE, NEVER, _CLOSINGS)), random)
+    if draw < 0.82:
+        pair = [_one(_BEFORE, random), f"{_asking(random)}."]
+        return " ".join(pair if random.random() < 0.7 else pair[::-1])
     return _around(f"{_asking(random)}{_one(_WITHOUT, random)}{_one(_CLOSINGS, random)}", random)
 
 

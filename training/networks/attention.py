@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "Mlp", "TwoWayLayer", "grid_positions"]
+__all__ = ["Attention", "Mlp", "TwoWayConfig", "TwoWayLayer", "grid_positions"]
 
 
 class Attention(nn.Module):
     """Multi-head attention of queries to keys and values."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, inner: int | None = None) -> None:
         """Build it with random weights.
 
         Args:
-            width: Of queries, keys, values and result; divisible by `heads`.
+            width: Of queries, keys, values and result.
             heads: Number of heads.
+            inner: Width of all heads together, divisible by `heads`; `width` if not given.
+
+        Raises:
+            ValueError: `heads` does not divide it.
         """
         super().__init__()
+        inner = width if inner is None else inner
+        if inner % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {inner}")
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(width, inner)
+        self.value = nn.Linear(width, inner)
+        self.out = nn.Linear(inner, width)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Tensor:
         """Attend.
@@ -70,6 +78,25 @@ class Mlp(nn.Module):
         return self.layers[-1](x)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class TwoWayConfig:
+    """Size of a two-way layer.
+
+    Attributes:
+        width: Of tokens and map.
+        heads: Of each attention.
+        inner: Width of all heads together between tokens and map.
+        hidden: Of the tokens' own network.
+        epsilon: Of layer normalisation.
+    """
+
+    width: int
+    heads: int
+    inner: int
+    hidden: int
+    epsilon: float = 1e-5
+
+
 class TwoWayLayer(nn.Module):
     """Tokens attend to each other and to the map, then the map attends to the tokens.
 
@@ -77,15 +104,26 @@ class TwoWayLayer(nn.Module):
         Kirillov et al. 2023 (Segment Anything), appendix A: the two-way transformer of the mask decoder.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.among = Attention(width, heads)
-        self.to_map = Attention(width, heads)
-        self.to_tokens = Attention(width, heads)
-        self.mlp = Mlp(width, 2 * width, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+    def __init__(self, config: TwoWayConfig, first: bool = False) -> None:
+        """Build it with random weights.
 
-    def forward(self, tokens: Tensor, image: Tensor, asked: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        Args:
+            config: Size.
+            first: The tokens are still what marks them: they are not marked again, and what they attend to
+                among themselves replaces them. SAM's first layer is such a one.
+        """
+        super().__init__()
+        self.first = first
+        width, heads = config.width, config.heads
+        self.among = Attention(width, heads)
+        self.to_map = Attention(width, heads, config.inner)
+        self.to_tokens = Attention(width, heads, config.inner)
+        self.mlp = Mlp(width, config.hidden, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=config.epsilon) for _ in range(4))
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, asked: Tensor, places: Tensor, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One layer.
 
         Args:
@@ -93,15 +131,17 @@ class TwoWayLayer(nn.Module):
             image: (N, S, width), the map's voxels.
             asked: (N, L, width), the tokens as they were at first: what marks them in every attention.
             places: (S, width), the voxels' positions.
+            seen: (N, L) bool, which tokens count; at least one in each row.
 
         Returns:
             Tokens and map, shaped as given.
         """
-        q = tokens + asked
-        tokens = self.norms[0](tokens + self.among(q, q, tokens))
+        q = tokens if self.first else tokens + asked
+        among = self.among(q, q, tokens, seen)
+        tokens = self.norms[0](among if self.first else tokens + among)
         tokens = self.norms[1](tokens + self.to_map(tokens + asked, image + places, image))
         tokens = self.norms[2](tokens + self.mlp(tokens))
-        image = self.norms[3](image + self.to_tokens(image + places, tokens + asked, tokens))
+        image = self.norms[3](image + self.to_tokens(image + places, tokens + asked, tokens, seen))
         return tokens, image
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.networks.attention import Attention, Mlp, TwoWayLayer, grid_positions
+from training.networks.attention import Attention, Mlp, TwoWayConfig, TwoWayLayer, grid_positions
 
 __all__ = ["DecoderConfig", "MaskDecoder", "Masks"]
 
@@ -72,7 +72,8 @@ class MaskDecoder(nn.Module):
         self.prompt = nn.Linear(condition, width)
         self.own = nn.Parameter(torch.randn(2, width) / width**0.5)  # the mask's token, and presence's
         self.image = nn.Conv3d(bottom, width, 1)
-        self.layers = nn.ModuleList(TwoWayLayer(width, config.heads) for _ in range(config.layers))
+        layer = TwoWayConfig(width, config.heads, width, 2 * width)
+        self.layers = nn.ModuleList(TwoWayLayer(layer) for _ in range(config.layers))
         self.last = Attention(width, config.heads)
         self.norm = nn.LayerNorm(width)
         self.mask = Mlp(width, config.hidden, config.hidden, features + 1)
