@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import DATA, Case, Reference, real_cases
-from training.metrics import compare, labels_on
 from runtime import Session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import ZeusEdgeError
 from runtime.result import Result
 from runtime.volume import Labels
+from training.metrics import compare, labels_on
 
 __all__ = ["main", "score_labels"]
 

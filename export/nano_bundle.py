@@ -6,26 +6,23 @@ python -m export.nano_bundle --checkpoint training/runs/zeus-nano-head/last.pt
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from export.onnx_parts import encoder_onnx
+from export.writing import Arrays, Golden, golden_case, put_bundle
 from runtime.bundle import (
     Bundle,
     Channel,
     FileEntry,
-    GoldenCase,
     Manifest,
     Measured,
     ModelGrid,
@@ -33,46 +30,35 @@ from runtime.bundle import (
     Target,
     Tensor,
     default_bundle,
-    dump_manifest,
-    open_bundle,
 )
 from training.contrast import CLAMP, CT_WINDOW
+from training.loop import load_average
 from training.networks.nano import NanoConfig, NanoNetwork
 from training.structures import CLASS_NAMES, STRUCTURES
 from training.tissues import CHANNELS
 
-__all__ = ["main", "write_bundle"]
+__all__ = ["About", "head_manifest", "main", "read_accuracy", "say", "write_bundle"]
 
 _TILE = (128, 160, 128)
-_GOLDEN_SIDE = 32
-_TOLERANCE = 2e-2
-_GOLDEN_TOLERANCE = 2e-3
-"""Of the largest golden feature: float16, in which they are stored, rounds to a quarter of that."""
+_FREE = (0, 0, 0)
+_METHOD = "synthetic images only: label maps, random contrast, resolution, bias, noise, deformation"
 
 
-def _load(checkpoint: Path) -> tuple[NanoNetwork, int]:
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    network = NanoNetwork(NanoConfig())
-    weights = {
-        key: value.float() if value.is_floating_point() else value for key, value in state["average"].items()
-    }
-    network.load_state_dict(weights)
-    return network.eval(), int(state["step"])
+@dataclass(frozen=True)
+class About:
+    """What a manifest says of a model besides its networks.
 
+    Attributes:
+        version: Of the model.
+        steps: Of its training, for the provenance.
+        command: That made it.
+        accuracy: What was measured before.
+    """
 
-def _golden(network: NanoNetwork, model: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A random input and what ONNX Runtime answers, after it agreed with torch."""
-    side = (_GOLDEN_SIDE,) * 3
-    image = np.random.default_rng(0).random((1, len(CHANNELS), *side), np.float32).astype(np.float16)
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    features = session.run(["features"], {"image": image.astype(np.float32)})[0]
-    with torch.inference_mode():
-        expected = network.encoder(torch.from_numpy(image.astype(np.float32))).numpy()
-    error = float(np.abs(features - expected).max())
-    if not error <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise SystemExit(f"the exported encoder differs from torch by {error:.4g}; nothing was written")
-    print(f"largest difference from torch: {error:.2g}", file=sys.stderr)
-    return image, features.astype(np.float16)
+    version: str
+    steps: str
+    command: str
+    accuracy: tuple[Measured, ...] = ()
 
 
 def _channels() -> tuple[Channel, ...]:
@@ -91,91 +77,100 @@ def _targets(network: NanoNetwork) -> tuple[Target, ...]:
     )
 
 
-def _entry(folder: Path, name: str) -> FileEntry:
-    data = (folder / name).read_bytes()
-    return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
+def head_manifest(
+    about: About, golden: Golden, targets: tuple[Target, ...], files: tuple[FileEntry, ...]
+) -> Manifest:
+    """The manifest of a head's bundle without instructions.
+
+    Args:
+        about: The model.
+        golden: Its golden case.
+        targets: Background first.
+        files: As they lie on the disk.
+    """
+    features = Tensor("features", "float32", (1, int(golden.features.shape[1]), *_FREE))
+    return Manifest(
+        schema="zeus-edge-bundle/1",
+        name="zeus-nano-head",
+        version=about.version,
+        description="Whole-head union segmentation from any of T1, T1 after contrast, T2, FLAIR, CT.",
+        licence="Apache-2.0",
+        provenance={
+            "method": _METHOD,
+            "label_maps": "17 of 20 SynthSeg training label maps (Apache-2.0); 18 to 20 held out",
+            "phantoms": "analytic head phantom of this project, random parameters",
+            "steps": about.steps,
+            "command": about.command,
+        },
+        body_part="head",
+        encoder=Network(
+            "encoder.onnx", (Tensor("image", "float32", (1, len(CHANNELS), *_FREE)),), (features,), 16
+        ),
+        channels=_channels(),
+        grid=ModelGrid((1.5, 1.5, 1.5), _TILE, 0.25),
+        structures=STRUCTURES,
+        targets=targets,
+        files=files,
+        golden=golden.entry,
+        accuracy=about.accuracy,
+        connected=("brain",),
+    )
 
 
 def write_bundle(checkpoint: Path, out: Path, version: str, accuracy: Sequence[Measured] = ()) -> Bundle:
-    """Export a checkpoint's averaged weights as a bundle; `out` is replaced when all is well.
+    """Export a plain network's averaged weights; `out` is replaced when all is well.
 
     Raises:
         SystemExit: ONNX Runtime and torch disagree.
     """
-    network, step = _load(checkpoint)
+    network = NanoNetwork(NanoConfig())
+    step = load_average(checkpoint, network)
     model = encoder_onnx(network.encoder, len(CHANNELS))
-    image, features = _golden(network, model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:
-        folder = Path(name) / "bundle"
-        folder.mkdir()
-        (folder / "encoder.onnx").write_bytes(model)
-        np.save(folder / "golden_image.npy", image)
-        np.save(folder / "golden_features.npy", features)
-        files = [_entry(folder, path.name) for path in sorted(folder.iterdir())]
-        free = (0, 0, 0)
-        tolerance = round(_GOLDEN_TOLERANCE * max(1.0, float(np.abs(features).max())), 4)
-        manifest = Manifest(
-            schema="zeus-edge-bundle/1",
-            name="zeus-nano-head",
-            version=version,
-            description="Whole-head union segmentation from any of T1, T1 after contrast, T2, FLAIR, CT.",
-            licence="Apache-2.0",
-            provenance=_provenance(step),
-            body_part="head",
-            encoder=Network(
-                "encoder.onnx",
-                (Tensor("image", "float32", (1, len(CHANNELS), *free)),),
-                (Tensor("features", "float32", (1, int(features.shape[1]), *free)),),
-                16,
-            ),
-            channels=_channels(),
-            grid=ModelGrid((1.5, 1.5, 1.5), _TILE, 0.25),
-            structures=STRUCTURES,
-            targets=_targets(network),
-            files=tuple(files),
-            golden=GoldenCase("golden_image.npy", "golden_features.npy", tolerance),
-            accuracy=tuple(accuracy),
-            connected=("brain",),
-        )
-        (folder / "bundle.json").write_bytes(dump_manifest(manifest))
-        open_bundle(folder)
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
-    return open_bundle(out)
+
+    def expected(image: NDArray[np.float32]) -> Arrays:
+        with torch.inference_mode():
+            return {"features": network.encoder(torch.from_numpy(image)).numpy()}
+
+    golden = golden_case(model, len(CHANNELS), expected)
+    about = About(
+        version, str(step), "python -m training.train; python -m export.nano_bundle", tuple(accuracy)
+    )
+    return put_bundle(
+        {"encoder.onnx": model, **golden.files},
+        lambda files: head_manifest(about, golden, _targets(network), files),
+        out,
+    )
 
 
-def _provenance(step: int) -> dict[str, str]:
-    return {
-        "method": "synthetic images only: label maps, random contrast, resolution, bias, noise, deformation",
-        "label_maps": "17 of 20 SynthSeg training label maps (Apache-2.0); 18 to 20 held out",
-        "phantoms": "analytic head phantom of this project, random parameters",
-        "steps": str(step),
-        "command": "python -m training.train; python -m export.nano_bundle",
-    }
+def read_accuracy(path: Path | None) -> list[Measured]:
+    """Rows of `benchmarks.accuracy --json`; none where there is no path."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    rows = [json.loads(line) for line in lines]
+    command = "python -m benchmarks.accuracy"
+    return [Measured(row["case"], row["structure"], float(row["dice"]), command) for row in rows]
+
+
+def say(bundle: Bundle) -> None:
+    """Tell what was written."""
+    size = sum(path.stat().st_size for path in bundle.folder.iterdir())
+    print(
+        f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}", file=sys.stderr
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export; 0 when the bundle was written and read back."""
-    parser = argparse.ArgumentParser(prog="python -m export.nano_bundle", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m export.nano_bundle",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=default_bundle())
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--accuracy", type=Path, help="JSON lines of benchmarks.accuracy to record")
     options = parser.parse_args(argv)
-    rows: list[Measured] = []
-    if options.accuracy:
-        for line in options.accuracy.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            rows.append(
-                Measured(row["case"], row["structure"], float(row["dice"]), "python -m benchmarks.accuracy")
-            )
-    bundle = write_bundle(options.checkpoint, options.out, options.version, rows)
-    size = sum(path.stat().st_size for path in bundle.folder.iterdir())
-    print(
-        f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}", file=sys.stderr
-    )
+    say(write_bundle(options.checkpoint, options.out, options.version, read_accuracy(options.accuracy)))
     return 0
 
 
