@@ -14,9 +14,17 @@ from runtime.errors import BundleError
 from runtime.pipeline import Device, Encoded, Segmented, finish, label_values
 from runtime.prompt import Plan
 from runtime.report import Clock, InstructionReport
+from runtime.stages.candidates import candidate_window, joined
 from runtime.stages.condition import bank_vectors
 from runtime.stages.decode import Decoded, decode
-from runtime.stages.label import label_features
+from runtime.stages.label import (
+    Gathered,
+    Window,
+    gather_table,
+    label_features,
+    mask_scores,
+    relabel_window,
+)
 from runtime.structure import Structure
 
 __all__ = ["Answer", "Kept", "answer", "keep"]
@@ -32,6 +40,7 @@ class Kept:
         targets: The bank's, decoded for it, the background first.
         presence: Structure to the probability that the study shows it, by the bank.
         labels: What the bank's targets give every voxel of the reference, nothing removed, (I, J, K).
+        windows: Where each target has voxels in `labels`, in the order of `targets`.
         warnings: What a reader must know about the study.
     """
 
@@ -40,6 +49,7 @@ class Kept:
     targets: tuple[Target, ...]
     presence: dict[str, float]
     labels: NDArray[np.uint8]
+    windows: tuple[Window | None, ...]
     warnings: tuple[str, ...]
 
 
@@ -82,9 +92,12 @@ def keep(encoded: Encoded, bundle: Bundle, device: Device, clock: Clock) -> Kept
     presence = {name: item.presence for name, item in zip(names, decoded, strict=True)}
     with clock.stage("label"):
         onto = scene.aligned.reference.volume.grid
-        labels = label_features(encoded.features, scene.grid, targets, onto, label_values(bundle), kernels)
+        table = gather_table(len(targets), confidence=False)
+        labels = label_features(
+            encoded.features, scene.grid, targets, onto, label_values(bundle), kernels, gathered=table
+        )
     warnings = finish(labels.copy(), scene, bundle, kernels, clock).warnings
-    return Kept(encoded, present, targets, presence, labels, warnings)
+    return Kept(encoded, present, targets, presence, labels, _windows(Gathered.of(table)), warnings)
 
 
 def answer(kept: Kept, plan: Plan, bundle: Bundle, device: Device, clock: Clock) -> Answer:
@@ -144,14 +157,32 @@ def _decoded(
 
 
 def _labels(kept: Kept, rows: dict[str, Target], bundle: Bundle, device: Device) -> NDArray[np.uint8]:
-    """Labels of the kept study with some targets replaced."""
+    """Labels of the kept study with some targets replaced.
+
+    Only where such a target had voxels or may get some can anything change, so only that is labelled
+    again, with all targets: the result is that of labelling everything.
+    """
+    labels: NDArray[np.uint8] = kept.labels.copy()
     if not rows:
-        copy: NDArray[np.uint8] = kept.labels.copy()
-        return copy
-    scene = kept.encoded.scene
+        return labels
+    grid, onto = kept.encoded.scene.grid, kept.encoded.scene.aligned.reference.volume.grid
+    kernels, values = device.kernels, label_values(bundle)
     targets = [rows.get(target.structure, target) for target in kept.targets]
-    onto, values = scene.aligned.reference.volume.grid, label_values(bundle)
-    return label_features(kept.encoded.features, scene.grid, targets, onto, values, device.kernels)
+    scores = mask_scores(kernels.placed(kept.encoded.features), targets, kernels)
+    for index, target in enumerate(targets):
+        if target.structure in rows:
+            window = joined(kept.windows[index], candidate_window(scores, grid, index, onto, kernels))
+            if window is not None:
+                relabel_window(labels, window, scores, grid, onto, values, kernels)
+    return labels
+
+
+def _windows(gathered: Gathered) -> tuple[Window | None, ...]:
+    windows: list[Window | None] = []
+    for first, last, voxels in zip(gathered.first, gathered.last, gathered.voxels, strict=True):
+        i, j, k = ((int(a), int(b)) for a, b in zip(first, last, strict=True))
+        windows.append((i, j, k) if voxels else None)
+    return tuple(windows)
 
 
 def _largest(presence: dict[str, float], union: Structure) -> float:
