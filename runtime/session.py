@@ -18,7 +18,7 @@ from runtime.engines.engine import Engine
 from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.kernels import Kernels, open_kernels
 from runtime.language.text import TextReader, check_texts
-from runtime.pipeline import Device, Progress, align_study, encode_study, run
+from runtime.pipeline import Device, Progress, Segmented, align_study, encode_study, run
 from runtime.prompt import Plan, make_plan, read_prompts
 from runtime.report import Clock
 from runtime.result import Result
@@ -205,7 +205,7 @@ class Session:
     def _result(self, answered: Answer, structures: tuple[Structure, ...], clock: Clock) -> Result:
         made = answered.segmented
         chosen = tuple(item for item in made.measurements if item.structure in structures)
-        labels = _only(made.labels, structures)
+        labels = _only(made, structures)
         clock.seconds["total"] = clock.total()
         ran = Ran(self._bundle.identity, self._engine.result().description, self._kernels)
         report = summarise(made, ran, chosen, clock, answered.instructions, answered.presence)
@@ -229,11 +229,19 @@ def _read(
             raise ImageError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
-def _only(labels: Labels, structures: tuple[Structure, ...]) -> Labels:
-    """The label map with other structures removed."""
+def _only(made: Segmented, structures: tuple[Structure, ...]) -> Labels:
+    """The label map with other structures removed; looks only where what is kept lies."""
+    labels, content = made.labels, made.content
     kept = {structure.value: structure.name for structure in structures if not structure.union_of}
     if kept == labels.names:
         return labels
     table = np.zeros(256, np.uint8)
     table[list(kept)] = list(kept)
-    return Labels(table[labels.voxels], labels.affine, kept)
+    shown = content.counts[:, list(kept)] > 0
+    voxels: NDArray[np.uint8] = np.zeros(labels.voxels.shape, np.uint8)
+    if shown.any():
+        slices = np.flatnonzero(shown.any(axis=1))
+        first = int(content.first_row[:, list(kept)][shown].min())
+        box = np.s_[slices[0] : slices[-1] + 1, first : int(content.last_row[:, list(kept)].max())]
+        voxels[box] = table[labels.voxels[box]]
+    return Labels(voxels, labels.affine, kept)

@@ -18,7 +18,7 @@ from runtime.engines.onnx_runtime import OnnxRuntimeEngine
 from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.formats import study_input
 from tests.test_session import both
-from tests.tiny_bundle import head_plan, make_bundle, write_head
+from tests.tiny_bundle import head_plan, write_head
 from tests.tiny_promptable import make_promptable
 
 SECRET = "Jane Doe"
@@ -260,13 +260,3 @@ def test_session_keeps_nothing_of_a_study_that_failed(promptable: Path, axial: P
             session.segment(axial, instruction="core shell")
         with pytest.raises(UsageError, match="no study is kept"):
             session.segment(instruction="core")
-
-
-def test_first_and_further_answers_clean_alike(axial: Path, tmp_path: Path) -> None:
-    folder = make_promptable(tmp_path / "b", lambda document: document.update(connected=["core"]))
-    fixed = make_bundle(tmp_path / "f", change=lambda document: document.update(connected=["core"]))
-    with Session(folder, "cpu", 1) as session, Session(fixed, "cpu", 1) as plain:
-        assert same(session.segment(axial), plain.segment(axial))
-        first = session.segment(axial, instruction="big core")
-        session.segment(instruction="shell")
-        assert same(session.segment(instruction="big core"), first)
