@@ -1,4 +1,10 @@
 // The calls that turn class scores into labels: it checks arrays, then calls a table.
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
+
+#include <array>
+#include <utility>
+
 #include "bindings.h"
 #include "confidence.h"
 
@@ -109,6 +115,7 @@ Label label_sizes(const From& scores, const AnyOut<Table, 3>& result, const Matr
   call.label = label_type(result.dtype());
   call.result_size = size_of(result, "result");
   call.matrix = matrix_of(matrix);
+  for (int n = 0; n < 3; ++n) call.window[n] = {0, call.result_size.axis[n]};
   return call;
 }
 
@@ -134,9 +141,9 @@ Gather gather_into(const Table& table, const Gathered<Table>& gathered, int clas
 }
 
 template <class Table, class From>
-auto label(const Table& table, const From& scores, const AnyOut<Table, 3>& result, const Matrix& matrix,
-           const AnyIn<Table, 1>& values, std::uint16_t outside, const Bytes<Table>& scratch, int threads,
-           const Gathered<Table>& gathered) {
+Label label_call(const Table& table, const From& scores, const AnyOut<Table, 3>& result, const Matrix& matrix,
+                 const AnyIn<Table, 1>& values, std::uint16_t outside, const Bytes<Table>& scratch,
+                 int threads) {
   check_threads(threads);
   check_device(table, array_of<Table>(scores), result, values, scratch);
   Label call = label_sizes<Table>(scores, result, matrix);
@@ -144,10 +151,60 @@ auto label(const Table& table, const From& scores, const AnyOut<Table, 3>& resul
   call.outside = outside;
   if (call.label == LabelValue::uint8 && outside > 255)
     throw std::invalid_argument("outside must be 0 to 255 where result is uint8");
-  call.gather = gather_into(table, gathered, call.scores.classes);
   call.scratch = scratch.data();
   check_scratch(scratch, table.label_scratch(call, threads));
+  return call;
+}
+
+template <class Table, class From>
+auto label(const Table& table, const From& scores, const AnyOut<Table, 3>& result, const Matrix& matrix,
+           const AnyIn<Table, 1>& values, std::uint16_t outside, const Bytes<Table>& scratch, int threads,
+           const Gathered<Table>& gathered) {
+  Label call = label_call<Table>(table, scores, result, matrix, values, outside, scratch, threads);
+  call.gather = gather_into(table, gathered, call.scores.classes);
   return table.label(call, threads);
+}
+
+template <class Table, class From>
+auto label_window(const Table& table, const From& scores, const AnyOut<Table, 3>& result,
+                  const Matrix& matrix, const AnyIn<Table, 1>& values, std::uint16_t outside,
+                  const Bytes<Table>& scratch, int threads,
+                  const std::array<std::pair<std::int64_t, std::int64_t>, 3>& window) {
+  Label call = label_call<Table>(table, scores, result, matrix, values, outside, scratch, threads);
+  for (int n = 0; n < 3; ++n) {
+    const auto [first, last] = window[n];
+    if (first < 0 || first >= last || last > call.result_size.axis[n])
+      throw std::invalid_argument("window must hold voxels of result, [first, last) along each axis");
+    call.window[n] = {int(first), int(last)};
+  }
+  return table.label(call, threads);
+}
+
+template <class Table, class From>
+CandidateBox candidate_sizes(const From& scores, std::int64_t target, int threads) {
+  check_threads(threads);
+  CandidateBox call{};
+  call.scores = scores_of<Table>(scores);
+  if (target < 0 || target >= call.scores.classes) throw std::invalid_argument("target must be a class");
+  call.target = int(target);
+  return call;
+}
+
+template <class Table, class From>
+std::int64_t candidate_scratch(const Table& table, const From& scores, int threads) {
+  return table.candidate_scratch(candidate_sizes<Table>(scores, 0, threads), threads);
+}
+
+template <class Table, class From>
+auto candidate_box(const Table& table, const From& scores, std::int64_t target,
+                   const Array<Table, std::int64_t, 1>& box, const Bytes<Table>& scratch, int threads) {
+  check_device(table, array_of<Table>(scores), box, scratch);
+  CandidateBox call = candidate_sizes<Table>(scores, target, threads);
+  if (box.shape(0) != 6) throw std::invalid_argument("box must have 6 entries");
+  call.box = box.data();
+  call.scratch = scratch.data();
+  check_scratch(scratch, table.candidate_scratch(call, threads));
+  return table.candidate_box(call, threads);
 }
 
 template <class Table, class From>
@@ -163,7 +220,19 @@ void def_label(nb::class_<Table>& table) {
           "mask_scores(); "
           "`matrix` (3, 4) maps result index to score index. `gathered` (C, 8) becomes voxels, those at the "
           "border, first index (3) and last index + 1 (3) of each class; (C, 10) also sums of its margin and "
-          "entropy.");
+          "entropy.")
+      .def("label_window", &label_window<Table, From>, "scores"_a.noconvert(), "result"_a.noconvert(),
+           "matrix"_a.noconvert(), "values"_a.noconvert(), "outside"_a, "scratch"_a.noconvert(), "threads"_a,
+           "window"_a, nb::call_guard<nb::gil_scoped_release>(),
+           "As label(), for the result voxels [first, last) along each axis alone: the bits of a whole call; "
+           "all other voxels stay as they are.")
+      .def("candidate_scratch", &candidate_scratch<Table, From>, "scores"_a.noconvert(), "threads"_a,
+           "Bytes of scratch that candidate_box() needs.")
+      .def("candidate_box", &candidate_box<Table, From>, "scores"_a.noconvert(), "target"_a,
+           "box"_a.noconvert(), "scratch"_a.noconvert(), "threads"_a,
+           nb::call_guard<nb::gil_scoped_release>(),
+           "The box (6,) of the cells of `scores` in which class `target` may win: first along each axis and "
+           "one past the last; the size of the scores and 0 where there is none.");
 }
 
 template <class Table>

@@ -1,4 +1,5 @@
 // The CPU table. Built once per target with different -m flags; ZEUS_TARGET names the build.
+#include "candidates_tasks.h"
 #include "components_tasks.h"
 #include "core/tasks.h"
 #include "core/types.h"
@@ -96,7 +97,9 @@ void run_label(const Label& given, int threads) {
 template <class Source, class R>
 void label_cells(const Label& given, int threads) {
   const CellMaps maps = cell_maps(given);
-  SharedWinner cells = {maps.winners, maps.cells, given.scores.size};
+  const bool made = given.scores.features > 0;
+  const Span planes = made ? score_planes(given) : Span{0, given.scores.size.axis[0]};
+  SharedWinner cells = {maps.winners, maps.cells, given.scores.size, planes};
   run(cells, threads);
   if (axis_map(given.matrix, given.result_size).aligned)
     run_label<LabelAligned<Source, R>, R>(given, threads);
@@ -152,6 +155,29 @@ std::int64_t label_scratch(const Label& given, int threads) {
                 scratch_bytes(ProductWinners<float>(given, threads).layout(0, threads)));
 }
 
+void candidate_box(const CandidateBox& given, int threads) {
+  with_real(given.scores.type, [&](auto stored) {
+    using S = typename decltype(stored)::type;
+    if (given.scores.features > 0) {
+      BeatenProducts<S> kernel(given, threads);
+      run(kernel, threads);
+    } else {
+      BeatenVoxels<S> kernel(given, threads);
+      run(kernel, threads);
+    }
+  });
+  BoxLanes lanes(given, threads);
+  run(lanes, threads);
+  lanes.merge();
+}
+
+std::int64_t candidate_scratch(const CandidateBox& given, int threads) {
+  BeatenProducts<float> kernel(given, threads);
+  BoxLanes boxes(given, threads);
+  const std::uintptr_t maps = candidate_maps(0, given.scores).end;
+  return larger(scratch_bytes(kernel.layout(0, threads)), scratch_bytes(boxes.layout(maps, threads)));
+}
+
 std::int64_t components(const Components& given, std::int64_t scratch_size, int threads) {
   return run_components(given, scratch_size, [&](auto& kernel) { run(kernel, threads); });
 }
@@ -172,6 +198,7 @@ extern const KernelTable ZEUS_TARGET = {
     run_as_given<BlendNormalise>,
     argmax,
     label,
+    candidate_box,
     run_as_given<SliceContent>,
     run_as_given<Pack>,
     run_as_given<RunLengthSizes>,
@@ -180,6 +207,7 @@ extern const KernelTable ZEUS_TARGET = {
     prepare_scratch,
     histogram_scratch,
     label_scratch,
+    candidate_scratch,
     components_scratch,
 };
 

@@ -50,6 +50,10 @@ void label(const Label& given, int) {
   launch_label(given, InOrder());
 }
 
+void candidate_box(const CandidateBox& given, int) {
+  launch_candidate_box(given, InOrder());
+}
+
 // What makes files of labels has no form for one voxel: the same tasks as on every CPU.
 template <class Kernel>
 void each_task_as_given(const Kernel& given, int) {
@@ -75,6 +79,10 @@ std::int64_t histogram_scratch(int) {
   return launch_histogram_scratch();
 }
 
+std::int64_t candidate_scratch(const CandidateBox& given, int) {
+  return launch_candidate_scratch(given);
+}
+
 std::int64_t label_scratch(const Label& given, int) {
   return launch_label_scratch(given);
 }
@@ -88,6 +96,7 @@ extern const KernelTable cpu_voxel = {"cpu_voxel",
                                       blend_normalise,
                                       argmax,
                                       label,
+                                      candidate_box,
                                       each_task_as_given<SliceContent>,
                                       each_task_as_given<Pack>,
                                       each_task_as_given<RunLengthSizes>,
@@ -96,6 +105,7 @@ extern const KernelTable cpu_voxel = {"cpu_voxel",
                                       prepare_scratch,
                                       histogram_scratch,
                                       label_scratch,
+                                      candidate_scratch,
                                       components_scratch};
 
 }  // namespace zeus

@@ -13,6 +13,7 @@
 // - Halves and bytes are moved one by one: a warp's 32 neighbours fill 64 or 32 bytes of a transaction.
 #include "argmax.h"
 #include "blend.h"
+#include "candidates.h"
 #include "components_voxel.h"
 #include "histogram.h"
 #include "label.h"
@@ -201,12 +202,15 @@ ZEUS_ENTRY(blend_normalise, zeus::BlendNormalise)
   ZEUS_LABELS(from, S, uint8, std::uint8_t)                                \
   ZEUS_LABELS(from, S, uint16, std::uint16_t)                              \
   ZEUS_ENTRY(guarded_argmax_##from, zeus::ArgmaxOf<S, std::uint8_t, true>) \
+  ZEUS_ENTRY(beaten_##from, zeus::BeatenVoxels<S>)                         \
   ZEUS_ENTRY(scores_##from, zeus::ScoreVoxels<S>)
 
 ZEUS_SCORES(float32, float)
 ZEUS_SCORES(float16, zeus::Half)
 ZEUS_SCORES(bfloat16, zeus::Bfloat16)
 ZEUS_ENTRY(shared_winner, zeus::SharedWinner)
+ZEUS_ENTRY(box_clear, zeus::BoxClear)
+ZEUS_ENTRY(box_rows, zeus::BoxRows<zeus::AtomicSums>)
 ZEUS_ENTRY(gather_clear, zeus::GatherClear)
 ZEUS_ENTRY(gather_rows_uint8, zeus::GatherRows<std::uint8_t, zeus::AtomicSums>)
 ZEUS_ENTRY(gather_rows_uint16, zeus::GatherRows<std::uint16_t, zeus::AtomicSums>)

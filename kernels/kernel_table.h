@@ -3,6 +3,7 @@
 
 #include "argmax.h"
 #include "blend.h"
+#include "candidates.h"
 #include "components.h"
 #include "histogram.h"
 #include "label.h"
@@ -20,6 +21,7 @@ struct KernelTable {
   void (*blend_normalise)(const BlendNormalise&, int threads);
   void (*argmax)(const Argmax&, int threads);
   void (*label)(const Label&, int threads);
+  void (*candidate_box)(const CandidateBox&, int threads);
   void (*slice_content)(const SliceContent&, int threads);
   void (*pack)(const Pack&, int threads);
   void (*run_length_sizes)(const RunLengthSizes&, int threads);
@@ -31,6 +33,7 @@ struct KernelTable {
   std::int64_t (*prepare_scratch)(const Prepare&, int threads);
   std::int64_t (*histogram_scratch)(int threads);
   std::int64_t (*label_scratch)(const Label&, int threads);
+  std::int64_t (*candidate_scratch)(const CandidateBox&, int threads);
   std::int64_t (*components_scratch)(const Size3&, std::int64_t runs);
 };
 

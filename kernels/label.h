@@ -24,6 +24,7 @@ struct Label {
   Matrix34 matrix;     // result index to score index
   const void* values;  // label of each class
   std::uint16_t outside;
+  Span window[3];  // of each result axis: what is labelled, all else stays; whole where something is gathered
   Gather gather;
   void* scratch;  // of label_scratch_bytes()
 };
@@ -50,6 +51,33 @@ VOXEL_FN CellMaps cell_maps(const Label& given) {
   return cell_maps(reinterpret_cast<std::uintptr_t>(given.scratch), given.scores.size);
 }
 
+// Voxels of a window along one axis.
+VOXEL_FN int length(Span window) {
+  return window.last - window.first;
+}
+
+// Planes of scores that the window needs, and some more; all of them for a whole result.
+VOXEL_FN Span score_planes(const Label& given) {
+  const int planes = given.scores.size.axis[0];
+  bool whole = true;
+  double low = 0, high = 0;
+  for (int corner = 0; corner < 8; ++corner) {
+    double index[3];
+    for (int n = 0; n < 3; ++n) {
+      const Span& window = given.window[n];
+      whole &= length(window) == given.result_size.axis[n];
+      index[n] = corner >> n & 1 ? window.last - 1 : window.first;
+    }
+    const double at = position(given.matrix.row[0], index[0], index[1], index[2]);
+    low = corner == 0 || at < low ? at : low;
+    high = corner == 0 || at > high ? at : high;
+  }
+  if (whole) return {0, planes};
+  // A plane more at each end, for what rounding and noise in the matrix may move.
+  const int first = place(low - 1, planes).low, last = place(high + 1, planes).low + 2;
+  return {first, smaller(last, planes)};
+}
+
 // The argmax that fills `winners` where scores lie in an array.
 VOXEL_FN Argmax winners_of(const Label& given) {
   const Scores& scores = given.scores;
@@ -63,6 +91,7 @@ struct SharedWinner {
   const std::uint8_t* winners;
   std::uint8_t* cells;
   Size3 size;
+  Span planes;  // that tasks make; winners are there for these alone
 
   VOXEL_FN void operator()(int d, int h, int w) const {
     row(winners + (std::int64_t(d) * size.axis[1] + h) * size.axis[2], d, h, w, w + 1);
@@ -70,15 +99,16 @@ struct SharedWinner {
   VOXEL_FN Size3 extent() const { return size; }
 
   VOXEL_FN void ready() {}
-  VOXEL_FN std::int64_t tasks() const { return size.axis[0]; }
-  VOXEL_FN void task(std::int64_t d, int) const {
+  VOXEL_FN std::int64_t tasks() const { return planes.last - planes.first; }
+  VOXEL_FN void task(std::int64_t task, int) const {
+    const std::int64_t d = planes.first + task;
     const std::uint8_t* plane = winners + d * stride(size, 0);
     for (int h = 0; h < size.axis[1]; ++h) row(plane + h * stride(size, 1), int(d), h, 0, size.axis[2]);
   }
 
  private:
   VOXEL_FN void row(const std::uint8_t* a, int d, int h, int first, int last) const {
-    const std::int64_t up = d + 1 < size.axis[0] ? stride(size, 0) : 0,
+    const std::int64_t up = d + 1 < planes.last ? stride(size, 0) : 0,
                        over = h + 1 < size.axis[1] ? stride(size, 1) : 0;
     std::uint8_t* __restrict out = cells + (a - winners);
     const std::uint8_t *b = a + over, *c = a + up, *e = a + up + over;

@@ -27,6 +27,7 @@ struct LabelAligned {
   Size3 score_size;
   R* result;
   Size3 result_size;
+  Span window[3];  // of each result axis
   Matrix34 matrix;
   AxisMap map;
   const R* values;
@@ -40,6 +41,7 @@ struct LabelAligned {
         score_size(given.scores.size),
         result(static_cast<R*>(given.result)),
         result_size(given.result_size),
+        window{given.window[0], given.window[1], given.window[2]},
         map(axis_map(given.matrix, given.result_size)),
         values(static_cast<const R*>(given.values)),
         outside(R(given.outside)) {
@@ -64,7 +66,7 @@ struct LabelAligned {
     source.ready();
     for (int n = 0; n < 3; ++n) {
       const int along = map.result_axis[n], size = score_size.axis[n];
-      axis[n].inside = inside_span(matrix.row[n], along, size, result_size.axis[along]);
+      axis[n].inside = inside_span(matrix.row[n], along, size, window[along]);
       for (int c = 0; c < size; ++c) axis[n].first[c] = axis[n].last[c] = 0;
       for (int index = axis[n].inside.first; index < axis[n].inside.last; ++index) {
         const Place p = place(matrix.row[n][along] * index + matrix.row[n][3], size);
@@ -79,16 +81,15 @@ struct LabelAligned {
   // A task is a block of cells along the score axis that the result's first axis runs along; those after the
   // blocks are the result planes that lie outside.
   VOXEL_FN std::int64_t tasks() const {
-    const Span inside = axis[map.source_axis[0]].inside;
-    return blocks() + result_size.axis[0] - (inside.last - inside.first);
+    return blocks() + length(window[0]) - length(axis[map.source_axis[0]].inside);
   }
 
   VOXEL_FN void task(std::int64_t task, int lane) const {
     const int slow = map.source_axis[0];
     if (task >= blocks()) {
-      int plane = int(task - blocks());
-      if (plane >= axis[slow].inside.first) plane += axis[slow].inside.last - axis[slow].inside.first;
-      fill(result + plane * stride(result_size, 0), stride(result_size, 0), outside);
+      int plane = window[0].first + int(task - blocks());
+      if (plane >= axis[slow].inside.first) plane += length(axis[slow].inside);
+      fill_rows(plane, window[1]);
       return;
     }
     const int begin = int(task) * block(), end = smaller(begin + block(), score_size.axis[slow]);
@@ -135,6 +136,13 @@ struct LabelAligned {
     for (std::int64_t n = 0; n < count; ++n) row[n] = value;
   }
 
+  // Rows of one plane that lie outside.
+  VOXEL_FN void fill_rows(int i, Span rows) const {
+    R* const plane = result + i * stride(result_size, 0) + window[2].first;
+    for (int j = rows.first; j < rows.last; ++j)
+      fill(plane + j * stride(result_size, 1), length(window[2]), outside);
+  }
+
   // Every result voxel in cells `c` of the slow axis, as if each cell were decided.
   VOXEL_FN void fill_decided(int c) const {
     const int slow = map.source_axis[0], middle = map.source_axis[1];
@@ -142,8 +150,8 @@ struct LabelAligned {
     const std::int64_t plane = stride(result_size, 0), row = result_size.axis[2];
     const Span inside = axis[middle].inside;
     for (int i = first; i < last; ++i) {
-      fill(result + i * plane, inside.first * row, outside);
-      fill(result + i * plane + inside.last * row, (result_size.axis[1] - inside.last) * row, outside);
+      fill_rows(i, {window[1].first, inside.first});
+      fill_rows(i, {inside.last, window[1].last});
     }
     if (first == last) return;
     for (int m = 0; m < score_size.axis[middle]; ++m) {
@@ -153,7 +161,9 @@ struct LabelAligned {
       for (int i = first; i < last; ++i)
         for (int j = axis[middle].first[m]; j < axis[middle].last[m]; ++j) {
           R* const copy = result + i * plane + j * row;
-          if (copy != made) __builtin_memcpy(copy, made, std::size_t(row) * sizeof(R));
+          if (copy != made)
+            __builtin_memcpy(copy + window[2].first, made + window[2].first,
+                             std::size_t(length(window[2])) * sizeof(R));
         }
     }
   }
@@ -164,12 +174,12 @@ struct LabelAligned {
         cells + c * stride(score_size, map.source_axis[0]) + m * stride(score_size, map.source_axis[1]);
     const std::int64_t apart = stride(score_size, fast);
     const Span inside = axis[fast].inside;
-    fill(row, inside.first, outside);
+    fill(row + window[2].first, inside.first - window[2].first, outside);
     for (int k = inside.first; k < inside.last; ++k) {
       const std::uint8_t shared = line[axis[fast].cell[k] * apart];
       row[k] = values[shared == kUndecided ? 0 : shared];
     }
-    fill(row + inside.last, result_size.axis[2] - inside.last, outside);
+    fill(row + inside.last, window[2].last - inside.last, outside);
   }
 
   // The undecided cells among [first, last) of one row of cells.

@@ -16,6 +16,7 @@ struct LabelOblique {
   Size3 score_size;
   R* result;
   Size3 result_size;
+  Span window[3];
   Matrix34 matrix;
   const R* values;
   R outside;
@@ -27,6 +28,7 @@ struct LabelOblique {
         score_size(given.scores.size),
         result(static_cast<R*>(given.result)),
         result_size(given.result_size),
+        window{given.window[0], given.window[1], given.window[2]},
         matrix(without_noise(given.matrix, axis_map(given.matrix, given.result_size))),
         values(static_cast<const R*>(given.values)),
         outside(R(given.outside)) {
@@ -40,32 +42,40 @@ struct LabelOblique {
   }
 
   VOXEL_FN void ready() { source.ready(); }
-  VOXEL_FN Size3 extent() const { return result_size; }
+  VOXEL_FN Size3 extent() const { return {{length(window[0]), length(window[1]), length(window[2])}}; }
 
-  VOXEL_FN void operator()(int i, int j, int k) const { run(i, j, k, 1, 0); }
+  VOXEL_FN void operator()(int i, int j, int k) const {
+    run(window[0].first + i, window[1].first + j, window[2].first + k, 1, 0);
+  }
 
   VOXEL_FN std::int64_t tasks() const { return std::int64_t(sides(0)) * sides(1); }
 
   VOXEL_FN void task(std::int64_t task, int lane) const {
-    const int i = int(task / sides(1)) * kSide, j = int(task % sides(1)) * kSide;
-    for (int k = 0; k < result_size.axis[2]; k += Run::kLength)
-      for (int a = i; a < smaller(i + kSide, int(result_size.axis[0])); ++a)
-        for (int b = j; b < smaller(j + kSide, int(result_size.axis[1])); ++b)
-          run(a, b, k, smaller(int(Run::kLength), result_size.axis[2] - k), lane);
+    const Span rows = part(0, task / sides(1)), columns = part(1, task % sides(1));
+    for (int k = window[2].first; k < window[2].last; k += Run::kLength)
+      for (int a = rows.first; a < rows.last; ++a)
+        for (int b = columns.first; b < columns.last; ++b)
+          run(a, b, k, smaller(int(Run::kLength), window[2].last - k), lane);
   }
 
   template <class Lanes>
   VOXEL_FN void gathered_task(std::int64_t task, int lane, const Lanes& lanes) const {
     this->task(task, lane);
-    const int i = int(task / sides(1)) * kSide, j = int(task % sides(1)) * kSide;
-    for (int a = i; a < smaller(i + kSide, int(result_size.axis[0])); ++a)
-      for (int b = j; b < smaller(j + kSide, int(result_size.axis[1])); ++b)
+    const Span rows = part(0, task / sides(1)), columns = part(1, task % sides(1));
+    for (int a = rows.first; a < rows.last; ++a)
+      for (int b = columns.first; b < columns.last; ++b)
         lanes.add_row(result + (std::int64_t(a) * result_size.axis[1] + b) * result_size.axis[2], a, b,
                       row_span(matrix, score_size, a, b, result_size.axis[2]), lane);
   }
 
  private:
-  VOXEL_FN int sides(int axis) const { return (result_size.axis[axis] + kSide - 1) / kSide; }
+  VOXEL_FN int sides(int axis) const { return (length(window[axis]) + kSide - 1) / kSide; }
+
+  // Voxels along `axis` of the task that comes `side` there.
+  VOXEL_FN Span part(int axis, std::int64_t side) const {
+    const int first = window[axis].first + int(side) * kSide;
+    return {first, smaller(first + int(kSide), window[axis].last)};
+  }
 
   VOXEL_FN void run(int i, int j, int k, int count, int lane) const {
     const double start[3] = {double(i), double(j), double(k)};

@@ -87,6 +87,10 @@ LaunchPlan LaunchTable::label(const Label& given, int) const {
   return packed([&](auto launch) { launch_label(given, launch); });
 }
 
+LaunchPlan LaunchTable::candidate_box(const CandidateBox& given, int) const {
+  return packed([&](auto launch) { launch_candidate_box(given, launch); });
+}
+
 LaunchPlan LaunchTable::components(const Components& given, std::int64_t scratch_size, int) const {
   LaunchPlan plan = packed([&](auto launch) { launch_components(given, scratch_size, launch); });
   plan.answer_at = reinterpret_cast<std::uintptr_t>(components_needed(given));
@@ -103,6 +107,10 @@ std::int64_t LaunchTable::histogram_scratch(int) const {
 
 std::int64_t LaunchTable::label_scratch(const Label& given, int) const {
   return launch_label_scratch(given);
+}
+
+std::int64_t LaunchTable::candidate_scratch(const CandidateBox& given, int) const {
+  return launch_candidate_scratch(given);
 }
 
 std::int64_t LaunchTable::components_scratch(const Size3& size, std::int64_t runs) const {

@@ -32,11 +32,13 @@ struct LaunchTable {
   LaunchPlan blend_normalise(const BlendNormalise& given, int threads) const;
   LaunchPlan argmax(const Argmax& given, int threads) const;
   LaunchPlan label(const Label& given, int threads) const;
+  LaunchPlan candidate_box(const CandidateBox& given, int threads) const;
   LaunchPlan components(const Components& given, std::int64_t scratch_size, int threads) const;
 
   std::int64_t prepare_scratch(const Prepare& given, int threads) const;
   std::int64_t histogram_scratch(int threads) const;
   std::int64_t label_scratch(const Label& given, int threads) const;
+  std::int64_t candidate_scratch(const CandidateBox& given, int threads) const;
   std::int64_t components_scratch(const Size3& size, std::int64_t runs) const;
 };
 

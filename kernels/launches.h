@@ -6,6 +6,7 @@
 
 #include "argmax.h"
 #include "blend.h"
+#include "candidates.h"
 #include "components_voxel.h"
 #include "core/types.h"
 #include "histogram.h"
@@ -86,7 +87,9 @@ VOXEL_FN void launch_label_as(const Label& given, Launch launch) {
   }
   const CellMaps maps = cell_maps(given);
   launch(Entry{"guarded_argmax", from, nullptr}, ArgmaxOf<S, std::uint8_t, true>(winners_of(given), 0));
-  launch(Entry{"shared_winner", nullptr, nullptr}, SharedWinner{maps.winners, maps.cells, given.scores.size});
+  const Size3& size = given.scores.size;
+  launch(Entry{"shared_winner", nullptr, nullptr},
+         SharedWinner{maps.winners, maps.cells, size, Span{0, size.axis[0]}});
   const LabelOblique<StoredScores<S>, R> kernel(given, 0);
   launch(Entry{"label", from, to}, kernel);
   if (gather.columns > 0)
@@ -129,6 +132,34 @@ VOXEL_FN void launch_label(const Label& given, Launch launch) {
   launch_label_from_scores(from_scores, launch);
 }
 
+// Features become whole scores first, as for labels.
+VOXEL_FN float* candidate_scores(const CandidateBox& given, std::uintptr_t scratch, std::uintptr_t& end) {
+  Carver carver = {candidate_maps(scratch, given.scores).end};
+  float* const scores = carver.take<float>(given.scores.classes * voxels(given.scores.size));
+  end = carver.at;
+  return scores;
+}
+
+template <class Launch>
+VOXEL_FN void launch_candidate_box(const CandidateBox& given, Launch launch) {
+  CandidateBox call = given;
+  if (given.scores.features > 0) {
+    std::uintptr_t end;
+    float* const scores = candidate_scores(given, reinterpret_cast<std::uintptr_t>(given.scratch), end);
+    with_real(given.scores.type, [&](auto feature) {
+      launch(Entry{"scores", name_of(given.scores.type), nullptr},
+             ScoreVoxels<typename decltype(feature)::type>(given.scores, scores));
+    });
+    call.scores = {scores, Real::float32, given.scores.classes, given.scores.size, 0, nullptr, nullptr};
+  }
+  with_real(call.scores.type, [&](auto score) {
+    launch(Entry{"beaten", name_of(call.scores.type), nullptr},
+           BeatenVoxels<typename decltype(score)::type>(call, 0));
+  });
+  launch(Entry{"box_clear", nullptr, nullptr}, BoxClear{call.box, call.scores.size});
+  launch(Entry{"box_rows", nullptr, nullptr}, BoxRows<PlainSums>(call, 0));
+}
+
 // Afterwards *needed is the bytes of scratch that would do; with fewer than that nothing else was done.
 template <class Launch>
 VOXEL_FN void launch_components(const Components& given, std::int64_t scratch_size, Launch launch) {
@@ -162,6 +193,12 @@ VOXEL_FN std::int64_t launch_histogram_scratch() {
 
 VOXEL_FN std::int64_t launch_components_scratch(const Size3& size, std::int64_t runs) {
   return voxel_components_bytes(size, runs);
+}
+
+VOXEL_FN std::int64_t launch_candidate_scratch(const CandidateBox& given) {
+  std::uintptr_t end = candidate_maps(0, given.scores).end;
+  if (given.scores.features > 0) candidate_scores(given, 0, end);
+  return scratch_bytes(end);
 }
 
 VOXEL_FN std::int64_t launch_label_scratch(const Label& given) {

@@ -57,9 +57,13 @@ struct ProductWinners {
 
   Scores scores;
   std::uint8_t* winners;
-  float* lanes;  // (features, kWidth) of every lane
+  std::int64_t begin, end;  // voxels that are asked for
+  float* lanes;             // (features, kWidth) of every lane
 
-  VOXEL_FN ProductWinners(const Label& given, int threads) : scores(given.scores) {
+  VOXEL_FN ProductWinners(const Label& given, int threads)
+      : scores(given.scores),
+        begin(score_planes(given).first * stride(scores.size, 0)),
+        end(score_planes(given).last * stride(scores.size, 0)) {
     layout(reinterpret_cast<std::uintptr_t>(given.scratch), threads);
   }
 
@@ -73,12 +77,12 @@ struct ProductWinners {
   }
 
   VOXEL_FN void ready() {}
-  VOXEL_FN std::int64_t tasks() const { return (voxels(scores.size) + kPart - 1) / kPart; }
+  VOXEL_FN std::int64_t tasks() const { return (end - begin + kPart - 1) / kPart; }
 
   VOXEL_FN void task(std::int64_t task, int lane) const {
-    const std::int64_t end = smaller((task + 1) * kPart, voxels(scores.size));
-    for (std::int64_t first = task * kPart; first < end; first += kWidth)
-      part(first, int(smaller<std::int64_t>(kWidth, end - first)), lanes + lane * lane_size());
+    const std::int64_t last = smaller(begin + (task + 1) * kPart, end);
+    for (std::int64_t first = begin + task * kPart; first < last; first += kWidth)
+      part(first, int(smaller<std::int64_t>(kWidth, last - first)), lanes + lane * lane_size());
   }
 
  private:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from runtime.errors import BundleError
 from runtime.manifest import (
@@ -18,29 +19,37 @@ from runtime.manifest import (
     Channel,
     FileEntry,
     GoldenCase,
+    Instructions,
     Manifest,
     Measured,
     ModelGrid,
     Network,
     Target,
     Tensor,
-    check_manifest,
+    TextEncoder,
 )
+from runtime.manifest_rules import check_manifest
 from runtime.schema import SchemaError, build
 from runtime.structure import ModelIdentity, Structure
 from runtime.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Bundle",
     "Channel",
     "FileEntry",
     "GoldenCase",
+    "Instructions",
     "Manifest",
     "Measured",
     "ModelGrid",
     "Network",
     "Target",
     "Tensor",
+    "TextEncoder",
     "default_bundle",
     "dump_manifest",
     "open_bundle",
@@ -49,6 +58,9 @@ __all__ = [
 _MANIFEST_BYTES = 4 << 20
 _FILE_BYTES = 8 << 30
 _CHUNK_BYTES = 1 << 20
+_UNIT_TOLERANCE = 1e-3
+"""Of a vector's length: float16 on the way there rounds to half of that."""
+
 _COPY_AGAIN = "copy the bundle again"
 
 
@@ -60,11 +72,14 @@ class Bundle:
         folder: Where it lies.
         manifest: What it says.
         identity: Name, version and hash, for every result.
+        bank: Condition vector of each (channel, row of `instructions.asked`), (M, A, C) float32 of length 1;
+            None without instructions.
     """
 
     folder: Path
     manifest: Manifest
     identity: ModelIdentity
+    bank: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def path(self, name: str) -> Path:
         """Path of a file of the bundle by its name in the manifest."""
@@ -115,7 +130,8 @@ def open_bundle(folder: Path | str | None = None) -> Bundle:
     for entry in manifest.files:
         _check_file(folder, entry)
     digest = hashlib.sha256(text).hexdigest()
-    return Bundle(folder, manifest, ModelIdentity(manifest.name, manifest.version, digest, __version__))
+    identity = ModelIdentity(manifest.name, manifest.version, digest, __version__)
+    return Bundle(folder, manifest, identity, _read_bank(folder, manifest))
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
@@ -126,6 +142,8 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """
     check_manifest(manifest)
     document = dataclasses.asdict(manifest)
+    if manifest.instructions is None:
+        del document["instructions"]  # such bundles are what they were before there were any
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -151,6 +169,32 @@ def _read_manifest(folder: Path) -> bytes:
             f"{path} is larger than {_MANIFEST_BYTES >> 20} MiB, too large for a manifest; {_COPY_AGAIN}"
         )
     return text
+
+
+def _read_bank(folder: Path, manifest: Manifest) -> NDArray[np.float32] | None:
+    """The bank of a bundle with instructions; a lying header costs no memory."""
+    if manifest.instructions is None:
+        return None
+    import numpy as np
+
+    given = manifest.instructions
+    wanted = len(manifest.channels), len(given.asked), given.text.network.outputs[0].shape[-1]
+    path = folder / PurePosixPath(given.bank)
+    again = "export the bundle again"
+    try:
+        with path.open("rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError("not an array")
+        # Mapped: NumPy then compares the header with the size of the file before it takes memory.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header may raise nearly anything
+        raise BundleError(f"{path} is no array of numbers ({type(error).__name__}); {again}") from None
+    if (mapped.shape, mapped.dtype) != (wanted, np.dtype("<f4")):
+        raise BundleError(f"{path} is not float32 of shape {wanted}; {again}")
+    bank: NDArray[np.float32] = np.array(mapped, np.float32, order="C")
+    if not (np.abs(np.linalg.norm(bank.astype(np.float64), axis=2) - 1) <= _UNIT_TOLERANCE).all():
+        raise BundleError(f"{path} has a vector whose length is not 1; {again}")
+    return bank
 
 
 def _check_file(folder: Path, entry: FileEntry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from runtime.version import PRODUCT, RESEARCH_USE, __version__
 
@@ -27,8 +28,9 @@ examples:
   python -m runtime.infer study.zip --out result/ --targets brain,lesion --format seg,json
   python -m runtime.infer T1=t1.nii.gz FLAIR=flair.nii.gz --out result/
   python -m runtime.infer study/ --out result/ --as 1.2.840.113619.2.5=T2
+  python -m runtime.infer study/ --out result/ --bundle DIR --instruction "outline the lesion"
 
-exit codes: 0 done, 2 usage, 3 input study, 4 bundle, 5 device, 6 unknown target,
+exit codes: 0 done, 2 usage, 3 input study, 4 bundle, 5 device, 6 target or instruction,
 7 destination, 130 interrupted, 1 a fault of this program
 """
 
@@ -51,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     add("study", nargs="*", metavar="STUDY", help="folder, archive or files of DICOM, or T1=file.nii.gz …")
     add("--out", type=Path, metavar="DIR", help="new folder for the result (needed)")
     add("--targets", metavar="A,B", help="structures to segment (default: all)")
+    add(
+        "--instruction",
+        action="append",
+        metavar="TEXT",
+        help="what to segment, in words; may be repeated (kept in report.json only)",
+    )
     add("--bundle", type=Path, metavar="DIR", help="model bundle (default: zeus-nano-head, shipped)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add("--threads", type=int, default=0, metavar="N", help="CPU threads (default: 0, every usable CPU)")
@@ -200,15 +208,16 @@ def _segment(options: argparse.Namespace) -> int:
 
     progress = ProgressLine(False if options.quiet else None)
     with Session(options.bundle, options.device, options.threads) as session:
-        result = session.segment(options.study, _words(options.targets), overrides, progress)
+        targets = _words(options.targets)
+        result = session.segment(options.study, targets, overrides, progress, options.instruction)
         progress("write", 0.0)
         files = result.save(options.out, formats, options.force)  # type: ignore[arg-type]
         options.saved = True
     progress.clear()
     if options.json:
-        _print_report(options.out)
+        print(json.dumps(_saved_report(options.out), indent=1))  # ASCII: right in every pipe's encoding
     elif not options.quiet:
-        _show(result, files)
+        _show(result, files, _saved_report(options.out)["assumptions"])
     return 0
 
 
@@ -217,14 +226,12 @@ def _is_named_image(source: str) -> bool:
     return re.fullmatch(r"\w+=.+", source) is not None and not Path(source).exists()
 
 
-def _print_report(folder: Path) -> None:
-    import json
-
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    print(json.dumps(report, indent=1))  # ASCII: right in every terminal's and pipe's encoding
+def _saved_report(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
 
 
-def _show(result: Result, files: Sequence[Path]) -> None:
+def _show(result: Result, files: Sequence[Path], notes: Sequence[str]) -> None:
     from runtime.console import printable
 
     report = result.report
@@ -232,12 +239,17 @@ def _show(result: Result, files: Sequence[Path]) -> None:
     for channel in report.channels:
         kept = "" if channel.used else "  DROPPED"
         lines.append(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
+    for number, item in enumerate(report.instructions, 1):  # its text is for the report alone
+        what = item.target or "nothing of this bundle"
+        lines.append(
+            f"instruction {number} asks for {what}: presence {item.presence:.2f}, by the {item.source}"
+        )
     lines += ["", f"{'structure':<26}{'volume':>12}"]
     for measurement in result.measurements:
         border = "  reaches the scan's border" if measurement.touches_border else ""
         lines.append(f"{measurement.structure.name:<26}{measurement.volume_ml:>9.1f} ml{border}")
     lines += [f"warning: {warning}" for warning in report.warnings]
-    lines += [f"note: {note}" for note in report.assumptions]
+    lines += [f"note: {note}" for note in notes]
     lines += ["", f"{report.seconds['total']:.2f} s on {report.engine['device']}. {RESEARCH_USE}"]
     print("\n".join(printable(line) for line in [*lines, *map(str, files)]))
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, Manifest
 from runtime.bundle import Channel as ChannelEntry
 from runtime.content import SliceContent, slice_content
 from runtime.engines.engine import Engine
@@ -17,7 +18,7 @@ from runtime.kernels import Kernels
 from runtime.report import Clock
 from runtime.stages.channels import choose_channels
 from runtime.stages.clean import clean
-from runtime.stages.encode import encode
+from runtime.stages.encode import Bottom, encode, encode_with_bottom
 from runtime.stages.label import label_features
 from runtime.stages.locate import model_grid
 from runtime.stages.measure import Measurement, coverage, measure
@@ -27,7 +28,19 @@ from runtime.stages.prepare import prepare
 from runtime.study import Series, Study
 from runtime.volume import Grid, Labels
 
-__all__ = ["Device", "Progress", "Segmented", "run"]
+__all__ = [
+    "Aligned",
+    "Device",
+    "Encoded",
+    "Progress",
+    "Scene",
+    "Segmented",
+    "align_study",
+    "encode_study",
+    "finish",
+    "label_values",
+    "run",
+]
 
 Progress = Callable[[str, float], None]
 """Told the stage's name and the finished share of it, 0…1."""
@@ -35,10 +48,11 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Device:
-    """What runs: the loaded encoder and the voxel kernels."""
+    """What runs: the loaded encoder, the voxel kernels, and the decoder of a bundle with instructions."""
 
     engine: Engine
     kernels: Kernels
+    decoder: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -68,46 +82,151 @@ class Segmented:
     assumptions: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """A study's series, each brought into the reference's coordinates.
+
+    Attributes:
+        reference: The series whose grid labels are written on.
+        channels: What feeds the network, dropped channels included.
+        assumptions: What was decided about the input.
+    """
+
+    reference: Series
+    channels: tuple[Placed, ...]
+    assumptions: tuple[str, ...]
+
+    def present(self, manifest: Manifest) -> NDArray[np.bool_]:
+        """Which of the bundle's channels it has, (M,)."""
+        used = {item.series.modality for item in self.channels if item.used}
+        return np.array([channel.modality in used for channel in manifest.channels])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the network saw, without what it made of it: series, its grid, and gains by modality."""
+
+    aligned: Aligned
+    grid: Grid
+    gains: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A study as the encoder left it: all that labels are made from.
+
+    Attributes:
+        scene: What was encoded.
+        features: Of every voxel of the scene's grid, (F, I, J, K).
+        bottom: What instructions are decoded from; None in a bundle without them.
+    """
+
+    scene: Scene
+    features: NDArray[np.float32]
+    bottom: Bottom | None
+
+
 def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Progress) -> Segmented:
-    """Segment a study.
+    """Segment a study with a bundle's own targets.
 
     Raises:
         ImageError: The study has nothing the bundle can use, or shows no head.
         DeviceError: The device failed.
     """
-    manifest, kernels = bundle.manifest, device.kernels
-    selection = choose_channels(study, manifest)
-    reference = selection.reference
+    encoded = encode_study(align_study(study, bundle, clock, progress), bundle, device, clock, progress)
+    scene, kernels = encoded.scene, device.kernels
+    with clock.stage("label"):
+        onto, values = scene.aligned.reference.volume.grid, label_values(bundle)
+        voxels = label_features(encoded.features, scene.grid, bundle.manifest.targets, onto, values, kernels)
+    del encoded  # before anything else takes memory
+    return finish(voxels, scene, bundle, kernels, clock)
+
+
+def align_study(study: Study, bundle: Bundle, clock: Clock, progress: Progress) -> Aligned:
+    """Choose the series and bring them together.
+
+    Raises:
+        ImageError: The study has nothing the bundle can use.
+    """
+    selection = choose_channels(study, bundle.manifest)
     with clock.stage("align"):
         placed = place_channels(selection, lambda share: progress("align", share))
-        _check_required(placed, manifest.channels)
+        _check_required(placed, bundle.manifest.channels)
+    series_notes = (note for item in placed for note in item.series.notes)
+    return Aligned(selection.reference, placed, (*study.notes, *selection.notes, *series_notes))
+
+
+def encode_study(
+    aligned: Aligned, bundle: Bundle, device: Device, clock: Clock, progress: Progress
+) -> Encoded:
+    """Show the study to the encoder.
+
+    Raises:
+        ImageError: The study shows no head.
+        BundleError: The network is not what the bundle says.
+        DeviceError: The device failed.
+    """
+    manifest, kernels, reference = bundle.manifest, device.kernels, aligned.reference
     with clock.stage("locate"):
         is_ct = reference.modality == "CT"
         grid = model_grid(reference.volume, is_ct, manifest.grid, manifest.encoder.multiple_of, kernels)
     with clock.stage("prepare"):
-        image, gains = _prepare(placed, manifest.channels, grid, kernels)
+        image, gains = _prepare(aligned.channels, manifest.channels, grid, kernels)
     with clock.stage("encode"):
-        features = encode(image, device.engine, manifest, kernels, lambda share: progress("encode", share))
-    del image
-    with clock.stage("label"):
-        values = np.array([0, *(bundle.structure(t.structure).value for t in manifest.targets[1:])], np.uint8)
-        voxels = label_features(features, grid, manifest.targets, reference.volume.grid, values, kernels)
-    del features
+        given = image, device.engine, manifest, kernels, lambda share: progress("encode", share)
+        if manifest.instructions is None:
+            return Encoded(Scene(aligned, grid, gains), encode(*given), None)
+        return Encoded(Scene(aligned, grid, gains), *encode_with_bottom(*given))
+
+
+def finish(
+    voxels: NDArray[np.uint8],
+    scene: Scene,
+    bundle: Bundle,
+    kernels: Kernels,
+    clock: Clock,
+    warnings: tuple[str, ...] | None = None,
+) -> Segmented:
+    """Clean and measure labels.
+
+    Args:
+        voxels: Every structure of the bundle, on the reference's grid; overwritten.
+        scene: What they were made from.
+        bundle: Says what is connected.
+        kernels: Where to run.
+        clock: Times the stages.
+        warnings: What was said about the study before; found here when absent.
+
+    Raises:
+        ImageError: There is hardly any brain, and `warnings` are absent.
+    """
+    aligned, manifest = scene.aligned, bundle.manifest
     with clock.stage("clean"):
-        removed = clean(voxels, reference.volume.grid.voxel_volume_ml, bundle, kernels)
+        removed = clean(voxels, aligned.reference.volume.grid.voxel_volume_ml, bundle, kernels)
     names = {structure.value: structure.name for structure in manifest.structures if not structure.union_of}
-    labels = Labels(voxels, reference.volume.affine, names)
+    labels = Labels(voxels, aligned.reference.volume.affine, names)
     with clock.stage("measure"):
         content = slice_content(voxels, kernels)
         measurements = measure(labels, content, bundle, manifest.structures)
-        warnings = _warnings(measurements, placed, manifest.body_part)
-    notes = (
-        *study.notes,
-        *selection.notes,
-        *(note for item in placed for note in item.series.notes),
-        *removed,
+        if warnings is None:
+            warnings = _warnings(measurements, aligned.channels, manifest.body_part)
+    return Segmented(
+        labels,
+        content,
+        aligned.reference,
+        aligned.channels,
+        scene.gains,
+        measurements,
+        scene.grid,
+        warnings,
+        (*aligned.assumptions, *removed),
     )
-    return Segmented(labels, content, reference, placed, gains, measurements, grid, warnings, notes)
+
+
+def label_values(bundle: Bundle) -> NDArray[np.uint8]:
+    """Label value of each target, the background's first."""
+    targets = bundle.manifest.targets[1:]
+    return np.array([0, *(bundle.structure(target.structure).value for target in targets)], np.uint8)
 
 
 def _check_required(placed: tuple[Placed, ...], channels: tuple[ChannelEntry, ...]) -> None:

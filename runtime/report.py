@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runtime.ranges import profiler_range
 from runtime.version import PRODUCT, RESEARCH_USE, __version__
@@ -21,6 +21,7 @@ from runtime.version import PRODUCT, RESEARCH_USE, __version__
 __all__ = [
     "ChannelReport",
     "Clock",
+    "InstructionReport",
     "OutputReport",
     "RegistrationReport",
     "Report",
@@ -73,7 +74,11 @@ class ChannelReport:
 
 @dataclass(frozen=True)
 class StructureReport:
-    """One structure: label value (0 for a union), codes, volume and border contact."""
+    """One structure: label value (0 for a union), codes, volume and border contact.
+
+    `presence` is the network's probability that the study shows it at all, of a union the largest of its
+    parts; None where a bundle's targets are fixed.
+    """
 
     name: str
     value: int
@@ -82,6 +87,33 @@ class StructureReport:
     voxels: int
     volume_ml: float
     touches_border: bool
+    presence: float | None = None
+
+
+@dataclass(frozen=True)
+class InstructionReport:
+    """One instruction and what it was taken for.
+
+    Attributes:
+        text: As it was given. A person typed it, so it may hold patient data: it is written to
+            `report.json` and nowhere else, neither to a log, nor to an error, nor into DICOM.
+        target: The structure it asks for; "" is nothing that the bundle can segment.
+        similarity: Cosine to the bank's vector of that, -1…1.
+        runner_up: The next nearest, no part and no union of it.
+        margin: How much less similar that is.
+        source: What answers it: the vector of a text ("text") or the bank's ("bank").
+        presence: The network's probability that the study shows what it asks for, 0…1.
+        notes: What was assumed.
+    """
+
+    text: str
+    target: str
+    similarity: float
+    runner_up: str
+    margin: float
+    source: Literal["text", "bank"]
+    presence: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +128,7 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole of `report.json`; no patient data beyond the series' UIDs or file names.
+    """The whole of `report.json`: no patient data but series' UIDs, file names and texts of instructions.
 
     Attributes:
         warnings: What a reader must know before using the masks.
@@ -120,6 +152,7 @@ class Report:
     created: str
     versions: dict[str, str] = field(default_factory=dict)
     outputs: tuple[OutputReport, ...] = ()
+    instructions: tuple[InstructionReport, ...] = ()
     schema: str = SCHEMA
     product: str = PRODUCT
     product_version: str = __version__

@@ -102,10 +102,13 @@ class Result:
         chosen = check_formats(formats, is_dicom=bool(self._segmented.reference.instances))
         destination = Path(folder)
         clock = Clock()
+        empty = "seg" in chosen and not any(item.voxels for item in self.measurements)
+        left_out = ("labels.seg.dcm was left out: no structure has a voxel, and a SEG must have one",) * empty
         with output_folder(destination, force) as work:
             notes = self._write(work, chosen, clock)
             report = dataclasses.replace(
                 self.report,
+                assumptions=(*self.report.assumptions, *left_out),
                 outputs=_outputs(work, notes),
                 seconds={**self.report.seconds, **clock.seconds},
                 peak_bytes=peak_bytes(),
@@ -121,7 +124,7 @@ class Result:
             from runtime.formats.nifti_write import write_labels
 
             with clock.stage("write nifti"):
-                if self.labels.names:
+                if self.labels.names or not self.structures:  # nothing of ours was asked for: zeros say so
                     write_labels(work / "labels.nii.gz", self.labels, series.path)
                 for structure in self.structures:
                     if structure.union_of:

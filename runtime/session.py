@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
+from runtime.answer import Answer, Kept, answer, keep
 from runtime.bundle import Bundle, open_bundle
 from runtime.engines.choose import Device as DeviceName
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import Engine
 from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.kernels import Kernels, open_kernels
-from runtime.pipeline import Device, Progress, Segmented, run
-from runtime.report import (
-    ChannelReport,
-    Clock,
-    RegistrationReport,
-    Report,
-    StructureReport,
-    library_versions,
-    machine,
-    peak_bytes,
-)
+from runtime.language.text import TextReader, check_texts
+from runtime.pipeline import Device, Progress, Segmented, align_study, encode_study, run
+from runtime.prompt import Plan, make_plan, read_prompts
+from runtime.report import Clock
 from runtime.result import Result
-from runtime.stages.measure import Measurement
 from runtime.structure import Structure
-from runtime.study import Modality
+from runtime.study import Modality, Study
+from runtime.summary import Ran, summarise
 from runtime.volume import Labels
 
 __all__ = ["Session"]
@@ -47,6 +40,12 @@ class Session:
         with Session() as session:
             result = session.segment("study/")
             result.save("out/")
+
+    A bundle with instructions keeps its last study encoded, so that what is asked next costs a fraction:
+
+            lesion = session.segment(instruction="outline the tumour")
+
+    It is freed when the next study comes or the session closes. Not for several threads at once.
 
     Args:
         bundle: Folder of a model bundle; the shipped `zeus-nano-head` when absent.
@@ -65,11 +64,21 @@ class Session:
             raise UsageError(f"device is {device!r}; use auto, cpu or cuda")
         self._bundle = open_bundle(bundle)
         self._kernels: Kernels = open_kernels("cpu", threads)
-        network = self._bundle.path(self._bundle.manifest.encoder.file)
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
-        # The network loads while the first study is read; a failure shows at first use.
+        # Networks load while the first study is read; a failure shows at first use.
         self._closed = False
-        self._engine: Future[Engine] = self._pool.submit(open_engine, network, device, self._kernels.threads)
+        self._device: DeviceName = device
+        self._engine = self._load(self._bundle.manifest.encoder.file)
+        self._decoder: Future[Engine] | None = None
+        self._text: Future[Engine] | None = None
+        self._reader: TextReader | None = None
+        self._kept: Kept | None = None
+        if given := self._bundle.manifest.instructions:
+            self._decoder, self._text = self._load(given.decoder.file), self._load(given.text.network.file)
+
+    def _load(self, file: str) -> Future[Engine]:
+        network = self._bundle.path(file)
+        return self._pool.submit(open_engine, network, self._device, self._kernels.threads)
 
     @property
     def bundle(self) -> Bundle:
@@ -78,56 +87,66 @@ class Session:
 
     def segment(
         self,
-        study: str | Path | Sequence[str | Path],
+        study: str | Path | Sequence[str | Path] | None = None,
         targets: Sequence[str] | None = None,
         modalities: Mapping[str, Modality] | None = None,
         progress: Progress = _quiet,
+        instruction: str | Sequence[str] | None = None,
     ) -> Result:
         """Segment one study.
 
         Args:
-            study: A folder, archive, DICOM files, or NIfTI files as "T1=a.nii.gz".
-            targets: Names of structures (a name alone is one of them); all the bundle knows when absent.
+            study: A folder, archive, DICOM files, or NIfTI files as "T1=a.nii.gz". Absent: the study of
+                the call before, which a bundle with instructions keeps encoded.
+            targets: Names of structures (a name alone is one of them); all the bundle knows when neither
+                these nor an instruction are given.
             modalities: SeriesInstanceUID to modality, where the tags mislead.
             progress: Told the stage and its finished share.
+            instruction: What to segment, in words, or several of that. The result holds what they ask for;
+                with `targets` it holds those, and instructions must agree with them. See `InstructionReport`.
 
         Raises:
-            UsageError: A path does not exist, or the session is closed.
+            UsageError: A path does not exist, no study is given and none is kept, or the session is closed.
             ImageError: The study cannot be read or segmented.
-            BundleError: The network cannot be loaded.
-            InstructionError: The bundle does not know a target, or none is asked for.
+            BundleError: A network cannot be loaded.
+            InstructionError: The bundle does not know a target or takes no instructions, none is asked for,
+                or an instruction is empty, unclear, or contradicts the targets.
             DeviceError: The device is not there or failed.
         """
-        from runtime.formats.study_input import read_study
-
         if self._closed:
             raise UsageError("this session is closed; make a new one")
-        structures = self._structures(targets)
+        structures = None if targets is None else self._structures(targets)
+        texts = () if instruction is None else self._texts(instruction)
         clock = Clock()
-        paths = [study] if isinstance(study, (str, Path)) else list(study)
-        progress("read", 0.0)
-        with clock.stage("read"):
-            try:
-                found = read_study([str(path) for path in paths], modalities)
-            except PermissionError as error:
-                raise ImageError(f"{error.filename} cannot be read ({error.strerror})") from error
+        if study is None:
+            if self._kept is None or modalities:
+                why = "modalities are for one" if self._kept else "no study is kept from before"
+                raise UsageError(f"give a study: {why}")
+            progress("answer", 0.0)
+            plan = self._plan(texts, structures, self._kept.present, clock)
+            return self._answer(self._kept, plan, clock)
+        self._kept = None  # before the next one takes memory; after a failure nothing of it is left
+        found = _read(study, modalities, clock, progress)
         with clock.stage("load"):
-            engine = self._engine.result()
-        made = run(found, self._bundle, Device(engine, self._kernels), clock, progress)
-        chosen = tuple(item for item in made.measurements if item.structure in structures)
-        labels = _only(made.labels, structures)
-        clock.seconds["total"] = clock.total()
-        report = self._report(made, engine, chosen, clock)
-        return Result(labels, structures, chosen, report, made, self._bundle, self._kernels)
+            device = self._loaded()
+        if self._bundle.manifest.instructions is None:
+            made = run(found, self._bundle, device, clock, progress)
+            return self._result(Answer(made), structures or self._bundle.manifest.structures, clock)
+        aligned = align_study(found, self._bundle, clock, progress)
+        plan = self._plan(texts, structures, aligned.present(self._bundle.manifest), clock)
+        encoded = encode_study(aligned, self._bundle, device, clock, progress)
+        self._kept = keep(encoded, self._bundle, device, clock)
+        return self._answer(self._kept, plan, clock)
 
     def close(self) -> None:
-        """Free the network; a second call does nothing."""
+        """Free the networks and the study that was kept; a second call does nothing."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._kept = True, None
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._engine.done() and not self._engine.cancelled() and self._engine.exception() is None:
-            self._engine.result().__exit__(None, None, None)
+        for engine in (self._engine, self._decoder, self._text):
+            if engine and engine.done() and not engine.cancelled() and engine.exception() is None:
+                engine.result().__exit__(None, None, None)
 
     def __enter__(self) -> Session:
         return self
@@ -137,10 +156,8 @@ class Session:
     ) -> None:
         self.close()
 
-    def _structures(self, targets: Sequence[str] | None) -> tuple[Structure, ...]:
+    def _structures(self, targets: Sequence[str]) -> tuple[Structure, ...]:
         known = self._bundle.manifest.structures
-        if targets is None:
-            return known
         targets = (targets,) if isinstance(targets, str) else targets
         names = [structure.name for structure in known]
         if not targets:
@@ -152,70 +169,79 @@ class Session:
                 )
         return tuple(structure for structure in known if structure.name in targets)
 
-    def _report(
-        self, made: Segmented, engine: Engine, chosen: tuple[Measurement, ...], clock: Clock
-    ) -> Report:
-        grid = made.grid
-        return Report(
-            model=dataclasses.asdict(self._bundle.identity),
-            engine=dataclasses.asdict(engine.description),
-            kernels=self._kernels.name,
-            threads=self._kernels.threads,
-            machine=machine(),
-            channels=_channel_reports(made),
-            structures=tuple(_structure_report(item) for item in chosen),
-            warnings=made.warnings,
-            assumptions=made.assumptions,
-            seconds=dict(clock.seconds),
-            peak_bytes=peak_bytes(),
-            model_grid={"shape": grid.shape, "affine": np.round(grid.affine, 4).tolist()},
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            versions=library_versions(),
-        )
+    def _texts(self, instruction: str | Sequence[str]) -> tuple[str, ...]:
+        if self._bundle.manifest.instructions is None:
+            raise InstructionError(
+                f"{self._bundle.identity.name} takes no instructions; name structures with --targets "
+                f"(targets=…), some of {', '.join(item.name for item in self._bundle.manifest.structures)}"
+            )
+        return check_texts(instruction)
+
+    def _plan(
+        self,
+        texts: tuple[str, ...],
+        targets: tuple[Structure, ...] | None,
+        present: NDArray[np.bool_],
+        clock: Clock,
+    ) -> Plan:
+        """What is asked for; before the study is encoded, since a text may be refused."""
+        given = self._bundle.manifest.instructions
+        if not texts or given is None or self._text is None:
+            return Plan(self._bundle.manifest.structures if targets is None else targets)
+        with clock.stage("instruct"):
+            if self._reader is None:
+                self._reader = TextReader(self._bundle.path(given.text.tokenizer), given.text.most_tokens)
+            prompts = read_prompts(texts, present, self._bundle, self._reader, self._text.result())
+            return make_plan(prompts, targets, self._bundle)
+
+    def _loaded(self) -> Device:
+        decoder = None if self._decoder is None else self._decoder.result()
+        return Device(self._engine.result(), self._kernels, decoder)
+
+    def _answer(self, kept: Kept, plan: Plan, clock: Clock) -> Result:
+        device = self._loaded()
+        return self._result(answer(kept, plan, self._bundle, device, clock), plan.structures, clock)
+
+    def _result(self, answered: Answer, structures: tuple[Structure, ...], clock: Clock) -> Result:
+        made = answered.segmented
+        chosen = tuple(item for item in made.measurements if item.structure in structures)
+        labels = _only(made, structures)
+        clock.seconds["total"] = clock.total()
+        ran = Ran(self._bundle.identity, self._engine.result().description, self._kernels)
+        report = summarise(made, ran, chosen, clock, answered.instructions, answered.presence)
+        return Result(labels, structures, chosen, report, made, self._bundle, self._kernels)
 
 
-def _only(labels: Labels, structures: tuple[Structure, ...]) -> Labels:
-    """The label map with other structures removed."""
+def _read(
+    study: str | Path | Sequence[str | Path],
+    modalities: Mapping[str, Modality] | None,
+    clock: Clock,
+    progress: Progress,
+) -> Study:
+    from runtime.formats.study_input import read_study
+
+    paths = [study] if isinstance(study, (str, Path)) else list(study)
+    progress("read", 0.0)
+    with clock.stage("read"):
+        try:
+            return read_study([str(path) for path in paths], modalities)
+        except PermissionError as error:
+            raise ImageError(f"{error.filename} cannot be read ({error.strerror})") from error
+
+
+def _only(made: Segmented, structures: tuple[Structure, ...]) -> Labels:
+    """The label map with other structures removed; looks only where what is kept lies."""
+    labels, content = made.labels, made.content
     kept = {structure.value: structure.name for structure in structures if not structure.union_of}
     if kept == labels.names:
         return labels
     table = np.zeros(256, np.uint8)
     table[list(kept)] = list(kept)
-    return Labels(table[labels.voxels], labels.affine, kept)
-
-
-def _channel_reports(made: Segmented) -> tuple[ChannelReport, ...]:
-    reports = []
-    for item in made.channels:
-        series, decision = item.series, item.series.decision
-        matrix = tuple(tuple(float(value) for value in row) for row in np.round(item.world, 6))
-        reports.append(
-            ChannelReport(
-                modality=series.modality,
-                series=series.uid if series.path is None else series.path.name,
-                reason=decision.reason,
-                certain=decision.certain,
-                shape=series.volume.grid.shape,
-                spacing_mm=tuple(round(float(value), 4) for value in series.volume.spacing_mm),
-                is_reference=series is made.reference,
-                used=item.used,
-                registration=RegistrationReport(
-                    item.method, round(item.residual_mm, 3), item.limit_mm, matrix
-                ),
-                gain=made.gains.get(series.modality, 0.0),
-            )
-        )
-    return tuple(reports)
-
-
-def _structure_report(item: Measurement) -> StructureReport:
-    structure = item.structure
-    return StructureReport(
-        name=structure.name,
-        value=0 if structure.union_of else structure.value,
-        code=f"{structure.kind.scheme} {structure.kind.value}",
-        meaning=structure.kind.meaning,
-        voxels=item.voxels,
-        volume_ml=round(item.volume_ml, 3),
-        touches_border=item.touches_border,
-    )
+    shown = content.counts[:, list(kept)] > 0
+    voxels: NDArray[np.uint8] = np.zeros(labels.voxels.shape, np.uint8)
+    if shown.any():
+        slices = np.flatnonzero(shown.any(axis=1))
+        first = int(content.first_row[:, list(kept)][shown].min())
+        box = np.s_[slices[0] : slices[-1] + 1, first : int(content.last_row[:, list(kept)].max())]
+        voxels[box] = table[labels.voxels[box]]
+    return Labels(voxels, labels.affine, kept)

@@ -28,7 +28,7 @@ ENTRIES = (
         f"{name}_{a}_{b}"
         for name, a, b in itertools.product(("argmax", "label", "label_confident"), REAL, LABELS)
     ),
-    *(f"{name}_{kind}" for name, kind in itertools.product(("guarded_argmax", "scores"), REAL)),
+    *(f"{name}_{kind}" for name, kind in itertools.product(("beaten", "guarded_argmax", "scores"), REAL)),
     *(f"gather_rows_{kind}" for kind in LABELS),
     *(
         f"components_{step}"
@@ -45,6 +45,7 @@ ENTRIES = (
         )
     ),
     *("gather_clear", "prepare_taps", "histogram_clear", "blend_add", "blend_normalise", "shared_winner"),
+    *("box_clear", "box_rows"),
 )
 """Every entry point of cuda.cu."""
 

@@ -222,7 +222,7 @@ def test_quick_run_agrees_with_every_peer_here(tmp_path: Path) -> None:
     assert all(row.keys() >= KEYS for row in rows)
     assert {row["case"].split()[0] for row in rows} == {
         *("prepare", "statistics", "label", "label_features", "argmax", "blend", "components", "pack"),
-        "run_length",
+        *("label_window", "run_length"),
     }
     assert {row["peer"].split()[0] for row in rows} >= ALWAYS_THERE
     assert [(row["case"], row["peer"]) for row in rows if row["limit"] is not None and not row["agree"]] == []

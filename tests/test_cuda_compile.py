@@ -88,6 +88,9 @@ def every_launch() -> dict[str, Any]:
             vectors, biases = array((3, 4), "float32"), array((3,), "float32")
             scores = table.mask_scores(array((4, *size), real), vectors, biases)
             plans.append(table.label(scores, labels, OBLIQUE, values, 0, array(scratch, "uint8"), 1))
+    for real in REAL:
+        box = array((6,), "int64"), array(scratch, "uint8")
+        plans.append(table.candidate_box(array((3, *size), real), 1, *box, 1))
     sums = array((3, *size), "float32"), array(size, "float32")
     plans.append(
         table.blend_add(array((3, 2, 2, 2), "float32"), array((2, 2, 2), "float32"), *sums, (0, 0, 0), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from types import TracebackType
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.bundle import Manifest, ModelGrid
+from runtime.bundle import Manifest, ModelGrid, Tensor
 from runtime.engines.engine import EngineDescription
 from runtime.errors import BundleError
 from runtime.kernels import open_kernels
 from runtime.stages.blend import tile_origins
-from runtime.stages.encode import encode, tile_shape
+from runtime.stages.encode import encode, encode_with_bottom, tile_shape
 from tests.tiny_bundle import tiny_manifest
 
 KERNELS = open_kernels("cpu", 1)
@@ -101,6 +102,57 @@ def test_encode_refuses_a_network_that_is_not_its_manifest(
 ) -> None:
     with pytest.raises(BundleError, match=rf"tiny-head: the network {words}.*export the bundle again"):
         encode(image(shape), engine, tiled((16, 16, 16)), KERNELS, lambda share: None)
+
+
+class Pooling(Pointwise):
+    """Has a second output: means of the features over 4 x 4 x 4 voxels."""
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        (features,) = super().run(inputs).values()
+        return {"features": features, "bottom": pooled(features[0])[None]}
+
+
+def pooled(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    f, i, j, k = features.shape
+    means = features.reshape(f, i // 4, 4, j // 4, 4, k // 4, 4).mean((2, 4, 6))
+    return np.asarray(means, np.float32)
+
+
+def with_bottom(tile: tuple[int, int, int], overlap: float = 0.25) -> Manifest:
+    manifest = tiled(tile, overlap)
+    outputs = (*manifest.encoder.outputs, Tensor("bottom", "float32", (1, 4, 0, 0, 0)))
+    return dataclasses.replace(manifest, encoder=dataclasses.replace(manifest.encoder, outputs=outputs))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.3, 0.75])
+@pytest.mark.parametrize("shape", [(16, 16, 16), (32, 16, 16), (20, 24, 28), (8, 44, 16)])
+def test_encode_blends_bottoms_into_that_of_the_whole(shape: tuple[int, int, int], overlap: float) -> None:
+    engine, whole = Pooling(), image(shape)
+    manifest = with_bottom((16, 16, 16), overlap)
+    features, bottom = encode_with_bottom(whole, engine, manifest, KERNELS, lambda share: None)
+    wanted = np.einsum("fc,cijk->fijk", engine.weights, whole)
+    assert np.abs(features - wanted).max() < 8 * 27 * 2**-24
+    assert bottom.shape == (1, 4, *(n // 4 for n in shape))
+    # As the features; a mean of 64 values, each within 2^-24 of its own size, in another order.
+    assert np.abs(bottom[0] - pooled(wanted)).max() < 8 * (27 + 64) * 2**-24
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (32, 16, 16)], ids=["whole", "tiles"])
+def test_encode_refuses_a_network_without_its_bottom(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(BundleError, match="gave nothing for 'bottom'"):
+        encode_with_bottom(image(shape), Pointwise(), with_bottom((16, 16, 16)), KERNELS, lambda share: None)
+
+
+@pytest.mark.parametrize("multiple", [4, 16])
+@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5])
+def test_tile_origins_at_multiples_leave_no_gap(multiple: int, overlap: float) -> None:
+    for tile in range(multiple, 9 * multiple, multiple):
+        for length in range(multiple, 40 * multiple, multiple):
+            starts = [d for d, _, _ in tile_origins((length, 1, 1), (tile, 1, 1), overlap, multiple)]
+            assert all(start % multiple == 0 for start in starts)
+            assert all(b - a <= tile for a, b in itertools.pairwise(starts))
+            assert starts[0] == 0
+            assert starts[-1] == max(0, length - tile)
 
 
 @pytest.mark.parametrize(

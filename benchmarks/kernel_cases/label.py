@@ -15,7 +15,8 @@ from benchmarks.peers import with_monai, with_nnunet, with_numpy, with_scipy, wi
 from benchmarks.tasks import LabelTask, Triple, zoomed
 from runtime.bundle import Target
 from runtime.kernels import Kernels
-from runtime.stages.label import label, label_features
+from runtime.stages.candidates import candidate_window
+from runtime.stages.label import label, label_features, mask_scores, relabel_window
 from runtime.volume import Grid
 
 __all__ = ["cases"]
@@ -58,6 +59,10 @@ def cases(setting: Setting) -> Iterator[CaseMaker]:
                 partial(_label, classes, dtype, coarse, fine, setting.kernels),
             )
     for classes in _FEATURE_CLASSES:
+        yield CaseMaker(
+            f"label_window of one target C={classes} onto {onto}",
+            partial(_one_target, classes, coarse, fine, setting.kernels),
+        )
         yield CaseMaker(
             f"label_features F={_FEATURES} C={classes} float32 onto {onto}",
             partial(_label_features, classes, coarse, fine, setting.kernels),
@@ -165,6 +170,32 @@ def _label_features(classes: int, coarse: Triple, fine: Triple, kernels: Kernels
         share_that_differs,
         "share of voxels that differ",
     )
+
+
+def _one_target(classes: int, coarse: Triple, fine: Triple, kernels: Kernels) -> Case:
+    """A target of a finished label map grows: a ball about an eighth as wide as the scan."""
+    task = _task(_FEATURES, "float32", coarse, fine, kernels)
+    features, grid, onto = task.scores, task.scores_grid, task.onto
+    away = [(np.arange(side) - side / 2) * 16 / side for side in coarse]
+    features[1] = 8 * (1 - np.sqrt(sum(np.ix_(*(axis**2 for axis in away)))))
+    vectors = np.eye(classes, _FEATURES, dtype=np.float32)
+    targets = [Target(str(n), tuple(vectors[n].tolist()), 0.0) for n in range(classes)]
+    changed = [replace(target, bias=float(n == 1)) for n, target in enumerate(targets)]
+    values = np.arange(classes, dtype=np.uint8)
+    labels = label_features(features, grid, targets, onto, values, kernels)
+    made = mask_scores(features, changed, kernels)
+
+    def ours() -> object:
+        window = candidate_window(made, grid, 1, onto, kernels)  # it has grown, so this is all
+        if window is not None:
+            relabel_window(labels, window, made, grid, onto, values, kernels)
+        return labels
+
+    def everything() -> object:
+        return label_features(features, grid, changed, onto, values, kernels)
+
+    peers = (Peer("our label of everything", "numpy", lambda: everything, _EXACT),)
+    return Case(ours, peers, features.nbytes, share_that_differs, "share of voxels that differ")
 
 
 def _argmax(classes: int, shape: Triple, kernels: Kernels) -> Case:

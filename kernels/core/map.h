@@ -94,18 +94,18 @@ VOXEL_FN bool is_inside(const Matrix34& matrix, const Size3& source, double i, d
          is_inside(position(matrix.row[2], i, j, k), source.axis[2]);
 }
 
-// The voxels of one result axis whose centre is inside the source, [first, last).
-struct Span {
-  int first, last;
-};
-
-// `row` is the source axis that result axis `axis` runs along.
-VOXEL_FN Span inside_span(const double* row, int axis, int source_size, int result_size) {
-  Span span = {0, result_size};
+// The voxels of one result axis whose centre is inside the source, of those `within` a part of it; `row` is
+// the source axis that result axis `axis` runs along.
+VOXEL_FN Span inside_span(const double* row, int axis, int source_size, Span within) {
+  Span span = within;
   const auto inside = [&](int n) { return is_inside(row[axis] * n + row[3], source_size); };
   while (span.first < span.last && !inside(span.first)) ++span.first;
   while (span.last > span.first && !inside(span.last - 1)) --span.last;
   return span;
+}
+
+VOXEL_FN Span inside_span(const double* row, int axis, int source_size, int result_size) {
+  return inside_span(row, axis, source_size, Span{0, result_size});
 }
 
 }  // namespace

@@ -35,6 +35,11 @@ struct Size3 {
   std::int32_t axis[3];
 };
 
+// Neighbours along one axis, [first, last).
+struct Span {
+  std::int32_t first, last;
+};
+
 // Index in one array to (fractional) index in another: row n gives axis n.
 struct Matrix34 {
   double row[3][4];

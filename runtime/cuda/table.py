@@ -197,8 +197,7 @@ class CudaTable:
 
     def mask_scores(self, features: Any, vectors: Any, biases: Any) -> DeviceMaskScores:
         """See `_kernels.KernelTable.mask_scores`; the scratch of `label` then holds every score."""
-        show = self._shown
-        return self._plans.mask_scores(show(features), show(vectors), show(biases))
+        return self._plans.mask_scores(*map(self._shown, (features, vectors, biases)))
 
     def label_scratch(self, scores: Any, result: Any, matrix: NDArray[np.float64], threads: int) -> int:
         """Bytes of scratch that `label` needs."""
@@ -222,6 +221,21 @@ class CudaTable:
             show(scores), show(result), matrix, show(values), outside, show(scratch), threads, show(gathered)
         )
         self._run(plan)
+
+    def label_window(self, scores: Any, result: Any, matrix: NDArray[np.float64], *rest: Any) -> None:
+        """See `_kernels.KernelTable.label_window`; `values` lies on the device too."""
+        values, outside, scratch, threads, window = rest
+        scores, result, values, scratch = map(self._shown, (scores, result, values, scratch))
+        self._run(self._plans.label_window(scores, result, matrix, values, outside, scratch, threads, window))
+
+    def candidate_scratch(self, scores: Any, threads: int) -> int:
+        """Bytes of scratch that `candidate_box` needs."""
+        return self._plans.candidate_scratch(self._shown(scores), threads)
+
+    def candidate_box(self, scores: Any, target: int, box: Any, scratch: Any, threads: int) -> None:
+        """See `_kernels.KernelTable.candidate_box`; `box` lies on the device too."""
+        scores, box, scratch = map(self._shown, (scores, box, scratch))
+        self._run(self._plans.candidate_box(scores, target, box, scratch, threads))
 
     def components_scratch(self, labels: Any, runs: int) -> int:
         """Bytes of scratch for `runs` runs of equal labels along the last axis."""

@@ -38,7 +38,7 @@ class SegOptions:
 
     Attributes:
         series_number: SeriesNumber of the SEG.
-        parameters: More algorithm parameters for the record, such as the instruction's text.
+        parameters: More algorithm parameters for the record; never a text that a person typed.
         omit_empty_frames: Leave out frames without a voxel. The standard allows it and the file
             is several times smaller; every frame carries its own position and names its source
             slice. Old viewers (OHIF 2, some 3.x) count frames instead of reading positions and

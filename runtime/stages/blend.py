@@ -15,7 +15,7 @@ __all__ = ["Blend", "gaussian_weight", "tile_origins"]
 
 
 def tile_origins(
-    shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float
+    shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float, multiple: int = 1
 ) -> list[tuple[int, int, int]]:
     """First voxels of tiles that cover a grid.
 
@@ -25,7 +25,8 @@ def tile_origins(
     Args:
         shape: (D, H, W) of the grid.
         tile: (d, h, w).
-        overlap: Smallest share of a tile that its neighbour repeats, 0…<1.
+        overlap: Smallest share of a tile that its neighbour repeats, 0…<1; less by up to `multiple` voxels.
+        multiple: Every origin becomes divisible by this, where sides of grid and tile are.
 
     Raises:
         UsageError: A size is below 1 or `overlap` is out of range.
@@ -37,18 +38,19 @@ def tile_origins(
         raise UsageError(
             f"cannot tile {shape} by {tile} with overlap {overlap}; use sizes >= 1, overlap 0 to <1"
         )
-    axes = [_axis_origins(*sizes, overlap) for sizes in zip(shape, tile, strict=True)]
+    axes = [_axis_origins(*sizes, overlap, multiple) for sizes in zip(shape, tile, strict=True)]
     return [(d, h, w) for d in axes[0] for h in axes[1] for w in axes[2]]
 
 
-def _axis_origins(length: int, tile: int, overlap: float) -> list[int]:
+def _axis_origins(length: int, tile: int, overlap: float, multiple: int) -> list[int]:
     """Tile origins along one axis."""
     room = length - tile
     if room <= 0:
         return [0]
     step = max(1.0, tile * (1 - overlap))
     steps = math.ceil(room / step - 1e-9)
-    return [round(n * room / steps) for n in range(steps + 1)]
+    # No gap: steps are at most a tile, and rounding makes two of them differ by one multiple at most.
+    return [round(n * room / steps / multiple) * multiple for n in range(steps + 1)]
 
 
 def gaussian_weight(tile: tuple[int, int, int]) -> NDArray[np.float32]:

@@ -15,7 +15,10 @@ from runtime.errors import BundleError
 from runtime.kernels import Kernels
 from runtime.stages.blend import Blend, gaussian_weight, tile_origins
 
-__all__ = ["encode", "tile_shape"]
+__all__ = ["Bottom", "encode", "encode_with_bottom", "tile_shape"]
+
+Bottom = NDArray[np.float32]
+"""The encoder's coarsest map, (1, B, I / m, J / m, K / m), m its `multiple_of`."""
 
 
 def tile_shape(shape: tuple[int, int, int], manifest: Manifest) -> tuple[int, int, int]:
@@ -70,31 +73,88 @@ def encode(
         BundleError: The network answers with something else than its manifest says.
         DeviceError: The device failed.
     """
+    return _encode(image, engine, manifest, kernels, advance)[0]
+
+
+def encode_with_bottom(
+    image: Any,
+    engine: Engine,
+    manifest: Manifest,
+    kernels: Kernels,
+    advance: Callable[[float], None],
+) -> tuple[NDArray[np.float32], Bottom]:
+    """As `encode`, with the coarse map that instructions are decoded from.
+
+    Tiles then begin at multiples of the network's multiple, so that their coarse voxels are those of the
+    grid; where tiles overlap, these are blended like the features.
+
+    Args:
+        image: As for `encode`.
+        engine: As for `encode`.
+        manifest: As for `encode`, of a bundle with instructions.
+        kernels: As for `encode`.
+        advance: As for `encode`.
+
+    Raises:
+        BundleError: As for `encode`.
+        DeviceError: As for `encode`.
+    """
+    features, bottom = _encode(image, engine, manifest, kernels, advance)
+    return features, bottom[None]
+
+
+def _encode(
+    image: Any,
+    engine: Engine,
+    manifest: Manifest,
+    kernels: Kernels,
+    advance: Callable[[float], None],
+) -> list[NDArray[np.float32]]:
+    """Every output of the encoder on the whole grid, without the batch axis: features, perhaps bottom."""
     image = kernels.to_host(image)
-    source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
+    encoder = manifest.encoder
     shape = image.shape[1], image.shape[2], image.shape[3]
     i, j, k = tile_shape(shape, manifest)
-    origins = tile_origins(shape, (i, j, k), manifest.grid.overlap)
-    dtype = np.dtype(source.dtype)
+    finer = [1, encoder.multiple_of][: len(encoder.outputs)]  # voxels of the grid along one of each output
+    origins = tile_origins(shape, (i, j, k), manifest.grid.overlap, finer[-1])
+    if len(origins) == 1:
+        parts = _run(image, engine, manifest, finer)
+        advance(1.0)
+        return parts
+    blends = [
+        Blend(output.shape[1], _over(shape, n), gaussian_weight(_over((i, j, k), n)), kernels)
+        for output, n in zip(encoder.outputs, finer, strict=True)
+    ]
+    for done, (a, b, c) in enumerate(origins, start=1):
+        parts = _run(image[:, a : a + i, b : b + j, c : c + k], engine, manifest, finer)
+        for blend, part, n in zip(blends, parts, finer, strict=True):
+            blend.add(part, _over((a, b, c), n))
+        advance(done / len(origins))
+    return [kernels.to_host(blend.result()) for blend in blends]
 
-    def run(tile: NDArray[Any]) -> NDArray[np.float32]:
-        batch = np.ascontiguousarray(tile[None], dtype)
-        features = engine.run({source.name: batch}).get(result.name)
-        wanted = (1, result.shape[1], *tile.shape[1:])
-        if features is None or features.shape != wanted:
-            found = "nothing" if features is None else features.shape
+
+def _over(voxels: tuple[int, ...], finer: int) -> tuple[int, int, int]:
+    """Voxels of the grid to voxels of a map that is coarser."""
+    i, j, k = (n // finer for n in voxels)
+    return i, j, k
+
+
+def _run(
+    tile: NDArray[Any], engine: Engine, manifest: Manifest, finer: list[int]
+) -> list[NDArray[np.float32]]:
+    """Outputs of one tile, refused where they are not what the manifest says."""
+    source = manifest.encoder.inputs[0]
+    batch = np.ascontiguousarray(tile[None], np.dtype(source.dtype))
+    made = engine.run({source.name: batch})
+    parts = []
+    for output, n in zip(manifest.encoder.outputs, finer, strict=True):
+        part = made.get(output.name)
+        wanted = (1, output.shape[1], *_over(tile.shape[1:], n))
+        if part is None or part.shape != wanted:
+            found = "nothing" if part is None else part.shape
             raise BundleError(
-                f"{manifest.name}: the network gave {found} for {result.name!r} where its manifest says "
+                f"{manifest.name}: the network gave {found} for {output.name!r} where its manifest says "
                 f"{wanted}; export the bundle again"
             )
-        return np.ascontiguousarray(features[0], np.float32)
-
-    if len(origins) == 1:
-        features = run(image)
-        advance(1.0)
-        return features
-    blend = Blend(result.shape[1], shape, gaussian_weight((i, j, k)), kernels)
-    for done, (a, b, c) in enumerate(origins, start=1):
-        blend.add(run(image[:, a : a + i, b : b + j, c : c + k]), (a, b, c))
-        advance(done / len(origins))
-    return kernels.to_host(blend.result())
+        parts.append(np.ascontiguousarray(part[0], np.float32))
+    return parts

@@ -15,7 +15,19 @@ from runtime.errors import UsageError
 from runtime.kernels import Kernels
 from runtime.volume import Affine, Grid
 
-__all__ = ["Gathered", "gather_table", "label", "label_features", "label_into"]
+__all__ = [
+    "Gathered",
+    "Window",
+    "gather_table",
+    "label",
+    "label_features",
+    "label_into",
+    "mask_scores",
+    "relabel_window",
+]
+
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Voxels [first, last) along each axis."""
 
 Value = TypeVar("Value", np.uint8, np.uint16)
 
@@ -152,11 +164,55 @@ def label_features(
         TypeError: An array has the wrong type or is not C-contiguous.
     """
     _check_shape("features", features, features_grid)
+    scores = mask_scores(features, targets, kernels)
+    return _label(scores, onto, values, onto.index_to(features_grid, world), kernels, gathered)
+
+
+def mask_scores(features: Any, targets: Sequence[Target], kernels: Kernels) -> Any:
+    """What stands for the scores of features until a kernel makes them, where it needs them.
+
+    Args:
+        features: (F, D, H, W), C-contiguous float32 or float16; of the host, or where `kernels` run.
+        targets: 2…255 targets with vectors of length F.
+        kernels: Where to run.
+    """
     vectors = np.array([target.vector for target in targets], np.float32)
     biases = np.array([target.bias for target in targets], np.float32)
     placed = kernels.placed
-    scores = kernels.table.mask_scores(placed(features), placed(vectors), placed(biases))
-    return _label(scores, onto, values, onto.index_to(features_grid, world), kernels, gathered)
+    return kernels.table.mask_scores(placed(features), placed(vectors), placed(biases))
+
+
+def relabel_window(
+    labels: NDArray[Value],
+    window: Window,
+    scores: Any,
+    scores_grid: Grid,
+    onto: Grid,
+    values: NDArray[Value],
+    kernels: Kernels,
+) -> None:
+    """Label a part of a grid in place: there the bits of a whole call, all else stays.
+
+    Args:
+        labels: (I, J, K) of `onto`, C-contiguous, of the host; overwritten in the window.
+        window: Not empty, inside the grid.
+        scores: Of `mask_scores`, or as for `label`, where `kernels` run.
+        scores_grid: Where the scores lie.
+        onto: Grid of the labels.
+        values: Label value of each class, (C,).
+        kernels: Where to run.
+
+    Raises:
+        UsageError: `labels` has another shape than its grid.
+        ValueError: The window is empty or reaches outside.
+    """
+    _check_shape("labels", labels[None], onto)
+    table, threads, result = kernels.table, kernels.threads, kernels.placed(labels)
+    rows = np.ascontiguousarray(onto.index_to(scores_grid)[:3])
+    work = kernels.scratch(table.label_scratch(scores, result, rows, threads))
+    table.label_window(scores, result, rows, kernels.placed(values), int(values[0]), work, threads, window)
+    if result is not labels:
+        labels[...] = kernels.to_host(result)
 
 
 def _check_shape(name: str, array: NDArray[Any], grid: Grid) -> None:

@@ -1,0 +1,194 @@
+"""The rules a bundle's manifest obeys beyond its types; nothing in it is believed."""
+
+from __future__ import annotations
+
+import re
+
+from runtime.manifest import Channel, Instructions, Manifest, Network
+from runtime.schema import SchemaError
+from runtime.structure import Code, Structure
+
+__all__ = ["check_manifest"]
+
+_FEATURES = 4096
+_CLASSES = 255
+_TILE_VOXELS = 1 << 26
+_LARGEST_WEIGHT = 1e6
+"""Of a mask vector: scores must stay far from the end of float32."""
+
+_MOST_TOKENS = 512
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
+_CODE_TEXT, _MEANING_TEXT = 16, 64  # DICOM's SH and LO
+
+
+def _require(true: bool, message: str) -> None:
+    if not true:
+        raise SchemaError(message)
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """What types cannot say: names are unique and fit for files, references resolve, sizes are sane.
+
+    Raises:
+        SchemaError: A rule is broken; the message gives the path to it.
+    """
+    _require(bool(_NAME.fullmatch(manifest.name)), "$.name: use letters, digits, _ and -, 64 at most")
+    _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -")
+    _check_structures(manifest.structures)
+    names = {structure.name for structure in manifest.structures}
+    _require(set(manifest.connected) <= names, "$.connected: a name is no structure")
+    _check_targets(manifest)
+    _check_channels(manifest.channels)
+    _check_encoder(manifest)
+    files = {entry.path for entry in manifest.files}
+    _require(len(files) == len(manifest.files), "$.files: a path appears twice")
+    for name in _named_files(manifest):
+        _require(name in files, f"$.files: {name!r} is named but not listed")
+    _require(manifest.golden.tolerance > 0, "$.golden: tolerance is not above 0")
+
+
+def _named_files(manifest: Manifest) -> tuple[str, ...]:
+    named = (manifest.encoder.file, manifest.golden.image, manifest.golden.features)
+    given = manifest.instructions
+    if given is None:
+        return named
+    return (*named, given.decoder.file, given.text.network.file, given.text.tokenizer, given.bank)
+
+
+def _check_structures(structures: tuple[Structure, ...]) -> None:
+    names = [structure.name for structure in structures]
+    values = [structure.value for structure in structures]
+    _require(len(set(names)) == len(names) > 0, "$.structures: names are not unique")
+    _require(len(set(values)) == len(values), "$.structures: values are not unique")
+    _require(all(1 <= value <= 255 for value in values), "$.structures: a value is outside 1…255")
+    single = {structure.name for structure in structures if not structure.union_of}
+    for structure in structures:
+        name, parts = structure.name, structure.union_of
+        # A union is written to a file of its name beside labels.nii.gz.
+        fits = _NAME.fullmatch(name) is not None and name.lower() != "labels"
+        _require(fits, f"$.structures: {name!r} cannot name a file; use letters, digits, _ and -")
+        _require(set(parts) <= single, f"$.structures: {name} is made of unknown parts")
+        _require(len(set(parts)) == len(parts), f"$.structures: a part of {name} appears twice")
+        _require(all(0 <= c <= 255 for c in structure.colour), f"$.structures: colour of {name}")
+        for code in (structure.category, structure.kind):
+            _require(_is_code(code), f"$.structures: a code of {name} is empty or too long for DICOM")
+    _require("brain" in names, '$.structures: none is called "brain", by which a scan is known for a head')
+
+
+def _is_code(code: Code) -> bool:
+    short = all(0 < len(text) <= _CODE_TEXT for text in (code.value, code.scheme))
+    return short and 0 < len(code.meaning) <= _MEANING_TEXT
+
+
+def _check_targets(manifest: Manifest) -> None:
+    single = {structure.name for structure in manifest.structures if not structure.union_of}
+    names = [target.structure for target in manifest.targets]
+    _require(len(set(names)) == len(names), "$.targets: a structure has two vectors")
+    _require(names[:1] == [""], "$.targets: the first one must be the background")
+    _require(set(names[1:]) == single, "$.targets: not one vector for every structure")
+    _require(len(names) <= _CLASSES, f"$.targets: more than {_CLASSES}")
+    static = manifest.targets if manifest.instructions is None else manifest.targets[:1]
+    features = {len(target.vector) for target in static}
+    _require(len(features) == 1 and 0 < min(features) <= _FEATURES, "$.targets: vectors differ in length")
+    for target in manifest.targets[len(static) :]:
+        empty = target.vector == () and target.bias == 0
+        _require(empty, f"$.targets: {target.structure!r} is decoded, so its vector is empty and its bias 0")
+    for target in static:
+        largest = max(abs(value) for value in (*target.vector, target.bias))
+        _require(largest <= _LARGEST_WEIGHT, f"$.targets: a number of {target.structure!r} is absurd")
+
+
+def _check_channels(channels: tuple[Channel, ...]) -> None:
+    modalities = [channel.modality for channel in channels]
+    _require(len(set(modalities)) == len(modalities) > 0, "$.channels: a modality appears twice")
+    for channel in channels:
+        _require(channel.clamp[0] < channel.clamp[1], f"$.channels: clamp of {channel.modality} is empty")
+        _require(channel.high > channel.low, f"$.channels: range of {channel.modality} is empty")
+        if channel.normalisation == "percentile":
+            credible = channel.low >= 0 and channel.high <= 100
+            _require(credible, f"$.channels: percentiles of {channel.modality} are outside 0…100")
+        if channel.normalisation == "z_score":
+            standard = (channel.low, channel.high) == (0, 1)
+            _require(standard, f"$.channels: z_score of {channel.modality} needs low 0 and high 1")
+
+
+def _check_encoder(manifest: Manifest) -> None:
+    grid, network = manifest.grid, manifest.encoder
+    _require(all(0.1 <= s <= 20 for s in grid.spacing_mm), "$.grid: spacing outside 0.1…20 mm")
+    voxels = grid.tile_voxels[0] * grid.tile_voxels[1] * grid.tile_voxels[2]
+    _require(min(grid.tile_voxels) > 0 and voxels <= _TILE_VOXELS, "$.grid: absurd tile size")
+    _require(0 <= grid.overlap < 1, "$.grid: overlap outside 0…1")
+    _require(0 < network.multiple_of <= 256, "$.encoder: multiple_of outside 1…256")
+    _require(all(n % network.multiple_of == 0 for n in grid.tile_voxels), "$.grid: tile is not a multiple")
+    given = manifest.instructions
+    outputs = "one output" if given is None else 'the outputs features and "bottom"'
+    wanted = 1 if given is None else 2
+    fits = len(network.inputs) == 1 and len(network.outputs) == wanted
+    _require(fits, f"$.encoder: one input and {outputs}")
+    tensors = (*network.inputs, *network.outputs)
+    _require(all(t.dtype in ("float32", "float16") for t in tensors), "$.encoder: a dtype is no float")
+    channels, features = len(manifest.channels), len(manifest.targets[0].vector)
+    _require(network.inputs[0].shape == (1, channels, 0, 0, 0), "$.encoder: input shape")
+    _require(network.outputs[0].shape == (1, features, 0, 0, 0), "$.encoder: output shape")
+    if given is not None:
+        bottom = network.outputs[1]
+        _require(
+            bottom.name == "bottom" != network.outputs[0].name, '$.encoder: call the second output "bottom"'
+        )
+        maps = bottom.shape[1] if len(bottom.shape) == 5 else 0
+        fits = bottom.shape == (1, maps, 0, 0, 0) and 0 < maps <= _FEATURES and bottom.dtype == "float32"
+        _require(fits, "$.encoder: bottom is not (1, B, 0, 0, 0) float32")
+        _check_instructions(given, manifest, maps)
+
+
+def _check_instructions(given: Instructions, manifest: Manifest, maps: int) -> None:
+    where = "$.instructions"
+    structures = manifest.structures
+    _require(given.asked[-1:] == ("",), f'{where}.asked: the last one must be "", which asks for nothing')
+    _require(len(set(given.asked)) == len(given.asked), f"{where}.asked: a name appears twice")
+    known = {structure.name for structure in structures}
+    _require(set(given.asked[:-1]) <= known, f"{where}.asked: a name is no structure")
+    single = {structure.name for structure in structures if not structure.union_of}
+    _require(single <= set(given.asked), f"{where}.asked: a structure is missing, and so is its vector")
+    _require(-1 <= given.least_similarity <= 1, f"{where}: least_similarity outside -1…1")
+    _require(0 <= given.least_margin <= 2, f"{where}: least_margin outside 0…2")
+    _require(
+        0 < given.text.most_tokens <= _MOST_TOKENS, f"{where}.text: most_tokens outside 1…{_MOST_TOKENS}"
+    )
+    text, channels = given.text.network, len(manifest.channels)
+    condition = text.outputs[0].shape[-1] if text.outputs and text.outputs[0].shape else 0
+    _require(0 < condition <= _FEATURES, f"{where}.text.network: a condition has no credible length")
+    _check_tensors(
+        text, f"{where}.text.network", {"ids": ("int64", (1, 0))}, {"condition": ("float32", (1, condition))}
+    )
+    features = len(manifest.targets[0].vector)
+    _check_tensors(
+        given.decoder,
+        f"{where}.decoder",
+        {
+            "bottom": ("float32", (1, maps, 0, 0, 0)),
+            "condition": ("float32", (1, channels, 0, condition)),
+            "present": ("bool", (1, channels)),
+        },
+        {
+            "vectors": ("float32", (1, 0, features)),
+            "biases": ("float32", (1, 0)),
+            "presence": ("float32", (1, 0)),
+        },
+    )
+
+
+def _check_tensors(
+    network: Network,
+    where: str,
+    inputs: dict[str, tuple[str, tuple[int, ...]]],
+    outputs: dict[str, tuple[str, tuple[int, ...]]],
+) -> None:
+    """Refuse a network whose tensors are not exactly these, in any order."""
+    _require(network.multiple_of == 1, f"{where}: multiple_of is not 1")
+    for kind, tensors, wanted in (("inputs", network.inputs, inputs), ("outputs", network.outputs, outputs)):
+        found = {tensor.name: (tensor.dtype, tensor.shape) for tensor in tensors}
+        text = ", ".join(f"{name} {dtype} {list(shape)}" for name, (dtype, shape) in wanted.items())
+        _require(found == wanted and len(tensors) == len(wanted), f"{where}.{kind}: must be {text}")

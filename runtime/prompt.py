@@ -1,0 +1,178 @@
+"""What instructions ask for, taken together with the targets that were named: one plan, or a clear error.
+
+Messages number the instructions and never repeat them: a person typed them, perhaps with patient data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle import Bundle
+from runtime.engines.engine import Engine
+from runtime.errors import InstructionError
+from runtime.language.text import TextReader
+from runtime.stages.condition import Wanted, wanted
+from runtime.structure import Structure
+
+__all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "read_prompts"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An instruction that was read.
+
+    Attributes:
+        text: As it was given.
+        vector: Its condition, (C,).
+        wanted: What that asks for.
+        is_cut: Whether the end of it was not read.
+    """
+
+    text: str
+    vector: NDArray[np.float32]
+    wanted: Wanted
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """What becomes of one instruction: whose vector answers it, and what is to be said about that."""
+
+    prompt: Prompt
+    source: Literal["text", "bank"]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a call.
+
+    Attributes:
+        structures: What the result holds, in the bundle's order; none where nothing of ours is asked for.
+        prompts: Every instruction, in its order.
+        rows: Structure to the prompt whose vector takes the bank's place.
+        warnings: What a reader must know.
+    """
+
+    structures: tuple[Structure, ...]
+    prompts: tuple[PromptPlan, ...] = ()
+    rows: dict[str, Prompt] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes of all instructions, with their numbers."""
+        return tuple(
+            f"instruction {number}: {note}"
+            for number, item in enumerate(self.prompts, 1)
+            for note in item.notes
+        )
+
+
+def read_prompts(
+    texts: Sequence[str], present: NDArray[np.bool_], bundle: Bundle, reader: TextReader, engine: Engine
+) -> tuple[Prompt, ...]:
+    """Read texts that `check_texts` let pass.
+
+    Args:
+        texts: The instructions.
+        present: Which channels the study has, (M,).
+        bundle: One with instructions.
+        reader: Its tokenizer.
+        engine: Its text network.
+
+    Raises:
+        InstructionError: A text holds no word.
+        BundleError: The network is not what the bundle says.
+        DeviceError: The device failed.
+    """
+    prompts = []
+    for text in texts:
+        made = reader.vector(text, engine)
+        prompts.append(Prompt(text, made.vector, wanted(made.vector, bundle, present), made.is_cut))
+    return tuple(prompts)
+
+
+def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, bundle: Bundle) -> Plan:
+    """Decide what each instruction does.
+
+    The first of several instructions for one structure takes its row. A union is answered by its parts.
+    An unclear instruction is an error, unless targets are named: these are then answered from the bank.
+
+    Args:
+        prompts: What was read.
+        targets: What was named beside them; None where nothing was.
+        bundle: Says what unions are made of.
+
+    Raises:
+        InstructionError: An instruction is unclear and no targets are named, or it contradicts them.
+    """
+    rows: dict[str, Prompt] = {}
+    plans, warnings, asked = [], [], set[str]()
+    for number, prompt in enumerate(prompts, 1):
+        found, notes = (
+            prompt.wanted,
+            ["it has more words than are read; its end was left out"] * prompt.is_cut,
+        )
+        source: Literal["text", "bank"] = "text"
+        if not found.is_clear:
+            notes.append(_unclear(number, found, targets))
+            source = "bank"
+        elif found.target == "":
+            _check_agreement(number, found.target, targets, bundle)
+            notes.append("it asks for nothing that this bundle can segment")
+            warnings.append(
+                f"instruction {number} asks for nothing that {bundle.identity.name} can segment; "
+                "it adds nothing to the result"
+            )
+        else:
+            _check_agreement(number, found.target, targets, bundle)
+            asked.add(found.target)
+            structure = bundle.structure(found.target)
+            if structure.union_of:
+                notes.append(f"{found.target} is answered by its parts: {', '.join(structure.union_of)}")
+                source = "bank"
+            elif found.target in rows:
+                notes.append(f"{found.target} is answered by the first instruction that asks for it")
+            else:
+                rows[found.target] = prompt
+        plans.append(PromptPlan(prompt, source, tuple(notes)))
+    known = bundle.manifest.structures
+    structures = targets if targets is not None else tuple(item for item in known if item.name in asked)
+    return Plan(structures, tuple(plans), rows, tuple(warnings))
+
+
+def _unclear(number: int, found: Wanted, targets: tuple[Structure, ...] | None) -> str:
+    """A note where targets were named too.
+
+    Raises:
+        InstructionError: They were not.
+    """
+    between = f"between {_named(found.target)} and {_named(found.runner_up)}"
+    if targets is None:
+        raise InstructionError(
+            f"instruction {number} is unclear, {between} (similarity {found.similarity:.2f}, margin "
+            f"{found.margin:.2f}); ask for one structure at a time, or name targets"
+        )
+    return f"it is unclear, {between}; the targets that were named are answered from the bank"
+
+
+def _check_agreement(number: int, name: str, targets: tuple[Structure, ...] | None, bundle: Bundle) -> None:
+    """Refuse an instruction that asks for something else than the targets that were named."""
+    if targets is None:
+        return
+    covered = {value for target in targets for value in bundle.parts(target)}
+    if name == "" or not set(bundle.parts(bundle.structure(name))) <= covered:
+        raise InstructionError(
+            f"instruction {number} asks for {_named(name)}, the targets are "
+            f"{', '.join(target.name for target in targets)}; leave one of both out"
+        )
+
+
+def _named(target: str) -> str:
+    return target or "nothing of this bundle"
