@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if session.bundle.manifest.instructions is None:
             parser.error(f"{session.bundle.identity.name} takes no instructions")
         case = next(iter(phantom_cases(Path(name))))
-        session.segment(list(case.sources), modalities=case.modalities)
+        session.segment(list(case.sources))
         rows = [
             *_asked(session, options.texts),
             *_spread(session, options.wordings, case),

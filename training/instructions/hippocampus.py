@@ -11,13 +11,15 @@ HIPPOCAMPUS_TARGETS: dict[str, tuple[str, ...]] = {
         *("anterior hippocampus", "anterior part of the hippocampus", "hippocampal head", "head"),
         *("head of the hippocampus", "front of the hippocampus", "hippocampus anterior", "anterior"),
         *("anterior hippocampal formation", "anterior section", "pes hippocampi"),
-        *(HELD_OUT, "hippocampus, anterior portion", "anterior half of the hippocampal formation"),
+        *("hippocampus, anterior portion", "anterior half of the hippocampal formation"),
+        *(HELD_OUT, "hippocampal head and its anterior part"),
     ),
     "Posterior": (
         *("posterior hippocampus", "posterior part of the hippocampus", "hippocampal body and tail"),
         *("body and tail of the hippocampus", "back of the hippocampus", "hippocampus posterior"),
         *("posterior", "hippocampal tail", "posterior hippocampal formation", "posterior section"),
-        *(HELD_OUT, "hippocampus, posterior portion", "posterior half of the hippocampal formation"),
+        *("hippocampus, posterior portion", "posterior half of the hippocampal formation"),
+        *(HELD_OUT, "hippocampal body and its posterior part"),
     ),
 }
 """Structure to names. Source: Medical Segmentation Decathlon, Task04: anterior and posterior hippocampus."""

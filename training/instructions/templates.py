@@ -198,25 +198,47 @@ _DENIALS = (
     *("nothing here looks like {target}", "we do not find any {target}", "{target} was ruled out"),
 )
 
+_WHOLE = (
+    "what we would like is a mask showing the {side}{target}; can this be derived from the {modality}?",
+    "I would like to have the {target} segmented, thank you.",
+    "extracting the {target} from the {modality} study",
+    "what is the extent of the {target}?",
+    "based on the {modality}, the region of the {target} has to be identified and segmented.",
+    "a voxel-wise annotation for the {side}{target} would be great.",
+    "the region of interest is the {target}. It is visible on the {modality} with typical signal.",
+    "{target} voxels, labelled",
+    "the {target} is hyperintense on the {modality} and should be outlined.",
+    "on this {modality} the {target} shows normal morphology; segment it.",
+    "the relevant structure is the {target}, located as expected, with sharp margins.",
+)
+_WHOLE_BESIDE = (
+    "with the {other} excluded, we only want the {target}.",
+    "although the {other} is well seen on the {modality}, what is wanted is the {target}.",
+    "the {target} alone, and nothing of the {other}.",
+    "the {target} lies beside the {other}; segment the {target}.",
+    "segment the {target}. The {other} is only a landmark.",
+)
+_WHOLE_DENIED = ("I cannot see any {target} on this {modality}.", "the scan is free of {target}.")
+
 EVALUATION: dict[str, tuple[str, ...]] = {
     "asked": (
-        "What we would like is a mask showing the {side}{target}; can this be derived from the {modality}?",
-        "I would like to have the {target} segmented, thank you.",
-        "Extracting the {target} from the {modality} study",
-        "What is the extent of the {target}?",
-        "Based on the {modality}, the region of the {target} has to be identified and segmented.",
-        "A voxel-wise annotation for the {side}{target} would be great.",
-        "The region of interest is the {target}. It is visible on the {modality} with typical signal.",
-        "{target} voxels, labelled",
+        "My request: a segmentation of the {side}{target}.",
+        "For radiotherapy planning the {target} must be contoured on the {modality}.",
+        "Which part of this {modality} is the {target}?",
+        "We are interested in the {target} only.",
+        "The {target} needs a mask.",
+        "In the axial {modality}, the {target} appears with well-defined borders and should be segmented.",
+        "Here is the information for segmenting the {target}: its signal is homogeneous on the {modality}.",
+        "Return each voxel labelled as {target} in the {modality}.",
     ),
     "mentioned": (
-        "With the {other} excluded, we only want the {target}.",
-        "Although the {other} is well seen on the {modality}, what is wanted is the {target}.",
-        "The {target} alone, and nothing of the {other}.",
+        "Skip the {other}; I am interested in the {target}.",
+        "Not the {other} this time but the {target}, please.",
+        "The {other} has been handled already, so continue with the {target}.",
     ),
     "absent": (
-        "I cannot see any {target} on this {modality}.",
-        "The scan is free of {target}.",
+        "No {target} can be identified on the {modality}.",
+        "{target} not seen.",
     ),
 }
 """Whole sentences that ask for the target, that name something else too, and that say it is not there."""
@@ -229,6 +251,8 @@ def request(random: Generator) -> str:
         return _one(_SHORT, random) + _one(("", "", "."), random)
     if draw < 0.3:
         return _around(f"{_one(_QUESTIONS, random)}?", random)
+    if draw < 0.45:
+        return _around(_one(_WHOLE, random), random)
     return _around(f"{_asking(random)}{_one(_CLOSINGS, random)}", random)
 
 
@@ -242,7 +266,9 @@ def request_beside(random: Generator) -> str:
         return _around("".join(_one(part, random) for part in (APART, WANTS, _CLOSINGS)), random)
     if draw < 0.7:
         return _around("".join(_one(part, random) for part in (ALONE, NEVER, _CLOSINGS)), random)
-    if draw < 0.82:
+    if draw < 0.76:
+        return _around(_one(_WHOLE_BESIDE, random), random)
+    if draw < 0.86:
         pair = [_one(_BEFORE, random), f"{_asking(random)}."]
         return " ".join(pair if random.random() < 0.7 else pair[::-1])
     return _around(f"{_asking(random)}{_one(_WITHOUT, random)}{_one(_CLOSINGS, random)}", random)
@@ -250,6 +276,8 @@ def request_beside(random: Generator) -> str:
 
 def denied(random: Generator) -> str:
     """A template that says the target is not there; for findings, not for anatomy that everybody has."""
+    if random.random() < 0.15:
+        return _around(_one(_WHOLE_DENIED, random), random)
     return _around(f"{_one(_DENIALS, random)}.", random)
 
 
