@@ -148,7 +148,7 @@ def write_zeus_bundle(
         "encoder.onnx": encoder,
         "decoder.onnx": decoder,
         "text.onnx": text,
-        "tokenizer.json": (runs / config.text / "tokenizer.json").read_bytes(),
+        "tokenizer.json": model.task.tokenizer.to_str().encode(),
         "bank.npy": bank,
         **golden.files,
     }
