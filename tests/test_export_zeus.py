@@ -1,4 +1,4 @@
-"""The bundle that answers instructions, from checkpoints: read back, asked, and written whole or not at all."""
+"""The bundle that answers instructions, from checkpoints: read back, asked, and written whole or not."""
 
 from __future__ import annotations
 
