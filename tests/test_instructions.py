@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from training.instructions import NO_TARGET, VOCABULARIES, Vocabulary, Writer
-from training.instructions.templates import EVALUATION, denied, request, request_beside
+from training.instructions.evaluation import EVALUATION
+from training.instructions.noise import with_noise
+from training.instructions.templates import denied, request, request_beside
 from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
 from training.structures import STRUCTURES
 
@@ -74,3 +76,13 @@ def test_the_same_seed_writes_the_same_texts() -> None:
 def test_a_target_nobody_knows_is_refused() -> None:
     with pytest.raises(KeyError):
         Writer().write(np.random.default_rng(0), "kidney")
+
+
+def test_noise_leaves_names_whole_and_adds_words() -> None:
+    random = np.random.default_rng(3)
+    template = "segment the {side}{target} on the {modality}."
+    for _ in range(300):
+        noisy = with_noise(template, random)
+        assert 1 <= len(noisy.split()) - len(template.split()) <= 5
+        for name in ("{side}{target}", "{modality}"):
+            assert noisy.count(name) == 1

@@ -7,9 +7,11 @@ from typing import Literal
 
 from numpy.random import Generator
 
-from training.instructions.templates import EVALUATION, denied, request, request_beside
+from training.instructions.evaluation import EVALUATION
+from training.instructions.noise import nonsense, with_noise
+from training.instructions.templates import denied, request, request_beside
 from training.instructions.vocabulary import HEAD, Vocabulary
-from training.instructions.words import SYLLABLES, for_evaluation, for_training
+from training.instructions.words import for_evaluation, for_training
 
 __all__ = ["NO_TARGET", "Instruction", "Writer"]
 
@@ -18,6 +20,9 @@ NO_TARGET = ""
 
 _MENTIONED = {"training": 0.4, "evaluation": 0.2}
 """Share of texts that name something else, too: they are harder, so training has more."""
+
+_NOISY = 0.35
+"""Share of training's texts that have words more."""
 
 Kind = Literal["asked", "mentioned", "absent", "foreign"]
 
@@ -89,7 +94,8 @@ class Writer:
 
     def _template(self, kind: Kind, random: Generator) -> str:
         if self._part == "training":
-            return {"mentioned": request_beside, "absent": denied}.get(kind, request)(random)
+            template = {"mentioned": request_beside, "absent": denied}.get(kind, request)(random)
+            return with_noise(template, random) if random.random() < _NOISY else template
         return str(random.choice(EVALUATION["asked" if kind == "foreign" else kind]))
 
     def _name(self, names: tuple[str, ...], random: Generator) -> str:
@@ -102,8 +108,7 @@ class Writer:
         """Something else: what has a name, or a word that nobody knows."""
         if self._part == "evaluation" or random.random() < 0.7:
             return self._name(self._vocabulary.foreign, random)
-        words = ["".join(random.choice(SYLLABLES, int(random.integers(2, 5)))) for _ in range(2)]
-        return " ".join(words[: int(random.integers(1, 3))])
+        return " ".join(nonsense(random) for _ in range(int(random.integers(1, 3))))
 
     def _side(self, target: str, random: Generator) -> str:
         """A word that some write before a paired structure; masks have both sides."""

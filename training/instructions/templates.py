@@ -1,8 +1,7 @@
 """Sentences around a target's name.
 
 {target} is what is asked for, {modality} the scan, {side} a side with its space, {other} another structure
-that is only mentioned. Training composes its sentences from parts; evaluation has whole sentences that no
-composition gives.
+that is only mentioned. Sentences are composed from parts; those of evaluation lie in `evaluation`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from numpy.random import Generator
 
 from training.instructions.exclusions import ALONE, APART, GRANTED, NEVER, STATES, TURNS, WANTS
 
-__all__ = ["EVALUATION", "denied", "request", "request_beside"]
+__all__ = ["denied", "request", "request_beside"]
 
 _OPENINGS = (
     *(
@@ -210,6 +209,14 @@ _WHOLE = (
     "the {target} is hyperintense on the {modality} and should be outlined.",
     "on this {modality} the {target} shows normal morphology; segment it.",
     "the relevant structure is the {target}, located as expected, with sharp margins.",
+    "my request: a segmentation of the {side}{target}.",
+    "for radiotherapy planning the {target} must be contoured on the {modality}.",
+    "which part of this {modality} is the {target}?",
+    "we are interested in the {target} only.",
+    "the {target} needs a mask.",
+    "in the axial {modality}, the {target} appears with well-defined borders and should be segmented.",
+    "here is the information for segmenting the {target}: its signal is homogeneous on the {modality}.",
+    "return each voxel labelled as {target} in the {modality}.",
 )
 _WHOLE_BESIDE = (
     "with the {other} excluded, we only want the {target}.",
@@ -217,31 +224,16 @@ _WHOLE_BESIDE = (
     "the {target} alone, and nothing of the {other}.",
     "the {target} lies beside the {other}; segment the {target}.",
     "segment the {target}. The {other} is only a landmark.",
+    "skip the {other}; I am interested in the {target}.",
+    "not the {other} this time but the {target}, please.",
+    "the {other} has been handled already, so continue with the {target}.",
 )
-_WHOLE_DENIED = ("I cannot see any {target} on this {modality}.", "the scan is free of {target}.")
-
-EVALUATION: dict[str, tuple[str, ...]] = {
-    "asked": (
-        "My request: a segmentation of the {side}{target}.",
-        "For radiotherapy planning the {target} must be contoured on the {modality}.",
-        "Which part of this {modality} is the {target}?",
-        "We are interested in the {target} only.",
-        "The {target} needs a mask.",
-        "In the axial {modality}, the {target} appears with well-defined borders and should be segmented.",
-        "Here is the information for segmenting the {target}: its signal is homogeneous on the {modality}.",
-        "Return each voxel labelled as {target} in the {modality}.",
-    ),
-    "mentioned": (
-        "Skip the {other}; I am interested in the {target}.",
-        "Not the {other} this time but the {target}, please.",
-        "The {other} has been handled already, so continue with the {target}.",
-    ),
-    "absent": (
-        "No {target} can be identified on the {modality}.",
-        "{target} not seen.",
-    ),
-}
-"""Whole sentences that ask for the target, that name something else too, and that say it is not there."""
+_WHOLE_DENIED = (
+    "I cannot see any {target} on this {modality}.",
+    "the scan is free of {target}.",
+    "no {target} can be identified on the {modality}.",
+    "{target} not seen.",
+)
 
 
 def request(random: Generator) -> str:

@@ -5,7 +5,7 @@ Each tuple has names for training first and, after `HELD_OUT`, names only evalua
 
 from __future__ import annotations
 
-__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "SYLLABLES", "TARGETS", "for_evaluation", "for_training"]
+__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training"]
 
 HELD_OUT = "|"
 """Divides a tuple of names."""
@@ -152,9 +152,6 @@ FOREIGN: tuple[str, ...] = (
     *("urethra", "coccyx"),
 )
 """What no head scan shows, what this bundle does not know, and what is no structure at all."""
-
-SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvz" for vowel in "aeiou")
-"""Of words that mean nothing."""
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "T1": (
