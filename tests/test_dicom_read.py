@@ -67,6 +67,14 @@ def test_study_names_a_file_that_ends_before_its_series_is_known(tmp_path: Path)
     assert "t1_004.dcm looks like DICOM but cannot be read" in said(study)
 
 
+def test_study_names_a_few_of_many_unreadable_files(tmp_path: Path) -> None:
+    write_series(tmp_path, VOXELS, T1)
+    for n in range(9):
+        (tmp_path / f"torn_{n}.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    shown = said(read_study([str(tmp_path)]))
+    assert "torn_0.dcm, torn_1.dcm, torn_2.dcm and 6 more files look like DICOM but cannot be read" in shown
+
+
 def test_study_refuses_a_series_whose_slice_is_unreadable(tmp_path: Path) -> None:
     paths = write_series(tmp_path, VOXELS, T1)
     paths[2].write_bytes(paths[2].read_bytes()[:132] + b"\xff" * 40)

@@ -119,7 +119,8 @@ def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
     core = (shape < 1) & inside_host
     if reach > 1.15:
         view[(spread < reach) & inside_host & ~core] = index_of("vasogenic oedema")
-    rim = index_of("enhancing tumour" if random.random() < 0.8 else "solid tumour")
+    kinds = ("enhancing tumour", "faint tumour", "solid tumour")
+    rim = index_of(str(random.choice(kinds, p=(0.45, 0.35, 0.2))))
     view[core] = rim
     if random.random() < 0.75:  # necrotic: one cavity, ragged, sometimes several
         cut = float(random.uniform(0.3, 0.85))
@@ -127,7 +128,7 @@ def _tumour(tissues: Tensor, random: Generator, voxel_mm: float) -> None:
         view[core & (shape + holes < cut)] = index_of("cavity")
     elif random.random() < 0.5:  # patchy: solid and enhancing parts
         patchy = _rough(random, shape.shape, max(4.0, radius * 0.4)) > 0.3
-        view[core & patchy] = index_of("solid tumour")
+        view[core & patchy] = index_of("solid tumour" if random.random() < 0.5 else "faint tumour")
     if random.random() < 0.3:  # infiltration at the border
         view[(shape < 1.25) & ~core & white & (_rough(random, shape.shape, 5.0) > 0.6)] = rim
 

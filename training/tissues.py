@@ -84,6 +84,8 @@ TISSUES: tuple[Tissue, ...] = (
     _tissue("blood", "lesion", 0.75, 0.80, 0.35, 0.55, 68),
     _tissue("cavity", "necrosis", 0.25, 0.28, 0.92, 0.35, 14, ids=(9001,)),
     _tissue("vasogenic oedema", "oedema", 0.55, 0.56, 0.75, 0.85, 20, ids=(9003,)),
+    # Gliomas may be as bright as cortex in T2 and FLAIR: only T1 with and without contrast tell.
+    _tissue("faint tumour", "lesion", 0.60, 0.92, 0.49, 0.47, 37),
 )
 
 _INDEX = {tissue.name: index for index, tissue in enumerate(TISSUES)}

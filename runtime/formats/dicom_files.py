@@ -27,6 +27,8 @@ _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_NAMED = 3
+"""Unreadable files that a note names; the others are counted."""
 _MAXIMUM_DEFLATED_BYTES = 2 * 2**20  # pydicom inflates at once; deflate grows at most 1032-fold
 
 
@@ -169,19 +171,23 @@ def read_headers(sources: Iterable[SourceFile]) -> tuple[list[DicomFile], list[s
     for source in sources:
         try:
             file = _read_header(source)
-        except (
-            Exception
-        ):  # a damaged file makes pydicom raise nearly anything; its text may hold patient data
+        except ImportError:  # the installation is damaged, not the file
+            raise
+        except Exception:  # a damaged file makes pydicom raise nearly anything
+            # The error's text may hold patient data.
             unreadable.append(source.name)
             continue
         if file is None:
             others += 1
         elif text(file.header, "SOPClassUID") != _DICOMDIR:
             found.append(file)
-    notes = [
-        f"{name} looks like DICOM but cannot be read; a slice at an end of a series may be missing"
-        for name in unreadable
-    ]
+    notes = []
+    if unreadable:
+        more = len(unreadable) - _NAMED
+        named = ", ".join(unreadable[:_NAMED]) + (f" and {more} more files" if more > 0 else "")
+        look = "looks" if len(unreadable) == 1 else "look"
+        lost = "a slice at an end of a series may be missing"
+        notes.append(f"{named} {look} like DICOM but cannot be read; {lost}")
     if others:
         notes.append(f"{others} {'file is' if others == 1 else 'files are'} not DICOM and left out")
     return found, notes
