@@ -25,6 +25,7 @@ BESIDE_PYTHON = {
     "runtime/bundles/zeus-nano-head/golden_image.npy",
     "runtime/py.typed",
     *(f"runtime/cuda/sources/{name}" for name in kernel_sources()),
+    *(relative(path) for path in (ROOT / "training" / "configs").glob("*.json")),
     *(f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")),
 }
 
