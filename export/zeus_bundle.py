@@ -50,7 +50,7 @@ _RUNS = Path(__file__).parent.parent / "training" / "runs"
 _ASKED = (*(structure.name for structure in STRUCTURES), NO_TARGET)
 _FOREIGN_TEXTS = 200
 _LEAST_SIMILARITY, _LEAST_MARGIN = 0.5, 0.1
-"""Of a text to what it asks for; below them it is unclear. How they were chosen: ARCHITECTURE.md."""
+"""Of a text to what it asks for; below them it is unclear. To be measured anew with every text encoder."""
 
 
 def _bank(model: TextModel) -> NDArray[np.float32]:
