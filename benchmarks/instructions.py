@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks.environment import fingerprint
 from benchmarks.phantom_truth import phantom_cases
-from runtime import Session
+from runtime import Result, Session
 from runtime.errors import InstructionError
-from training.instructions import NO_TARGET, Writer
+from training.instructions import NO_TARGET, Instruction, Writer
 from training.metrics import dice, labels_on
 
 __all__ = ["main"]
@@ -29,17 +29,25 @@ _REQUESTED = ("cerebral_white_matter", "lateral_ventricles", "thalamus", "cerebe
 """Whose masks are compared between wordings."""
 
 
+def _answer(session: Session, text: Instruction) -> Result | None:
+    """What the kept study answers; None where the text is refused as unclear."""
+    try:
+        return session.segment(instruction=text.text)
+    except InstructionError:
+        return None
+
+
 def _asked(session: Session, texts: int) -> list[dict[str, Any]]:
     """How many texts of every target, and of none, were taken for what they ask for."""
     random, writer = np.random.default_rng(2024), Writer("evaluation")
     right, unclear, wrong = 0, 0, []
     for _ in range(texts):
         text = writer.write(random)
-        try:
-            found = session.segment(instruction=text.text).report.instructions[0]
-        except InstructionError:
+        result = _answer(session, text)
+        if result is None:
             unclear += 1
             continue
+        found = result.report.instructions[0]
         if found.target == text.target:
             right += 1
         else:
@@ -60,10 +68,8 @@ def _spread(session: Session, wordings: int, case: Any) -> list[dict[str, Any]]:
         where = case.reference.grid
         answered = 0
         while answered < wordings:
-            text = writer.write(random, target)
-            try:
-                result = session.segment(instruction=text.text)
-            except InstructionError:
+            result = _answer(session, writer.write(random, target))
+            if result is None:
                 continue
             answered += 1
             if [item.name for item in result.structures] == [target]:  # others count as wrong above
@@ -86,9 +92,8 @@ def _foreign(session: Session, texts: int) -> list[dict[str, Any]]:
     random, writer = np.random.default_rng(7), Writer("evaluation")
     empty, unclear, presence = 0, 0, []
     for _ in range(texts):
-        try:
-            result = session.segment(instruction=writer.write(random, NO_TARGET).text)
-        except InstructionError:
+        result = _answer(session, writer.write(random, NO_TARGET))
+        if result is None:
             unclear += 1
             continue
         empty += not result.labels.voxels.any()

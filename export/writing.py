@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def check_agreement(what: str, found: NDArray[Any], expected: NDArray[Any]) -> N
     print(f"{what}: largest difference from torch {error:.2g}", file=sys.stderr)
 
 
+@dataclass(frozen=True)
 class Golden:
     """A small random input and what the exported encoder gives for it.
 
@@ -54,8 +56,8 @@ class Golden:
         features: (1, features, 32, 32, 32) float16.
     """
 
-    def __init__(self, image: NDArray[np.float16], features: NDArray[np.float16]) -> None:
-        self.image, self.features = image, features
+    image: NDArray[np.float16]
+    features: NDArray[np.float16]
 
     @property
     def files(self) -> dict[str, NDArray[Any]]:

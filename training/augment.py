@@ -10,7 +10,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.geometry import smooth_field
+from training.geometry import random_rotation, smooth_field
 from training.labelled.samples import Sample
 
 __all__ = ["Augmentation", "centred", "random_patch"]
@@ -45,22 +45,11 @@ class Augmentation:
     blur: float = 0.15
 
 
-def _rotation(random: Generator, degrees: float) -> torch.Tensor:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(random.normal(0, degrees, 3))):
-        i, j = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ turn
-    return torch.from_numpy(matrix.astype(np.float32))
-
-
 def _positions(
     shape: tuple[int, ...], patch: tuple[int, int, int], random: Generator, config: Augmentation
 ) -> Tensor:
     """Where each voxel of the patch looks, as `grid_sample` wants it: (1, I, J, K, 3), last axis first."""
-    matrix = _rotation(random, config.rotation_deg)
+    matrix = torch.from_numpy(random_rotation(random, config.rotation_deg).astype(np.float32))
     matrix *= torch.from_numpy(np.exp(random.normal(0, config.scale, 3)).astype(np.float32))
     if random.random() < config.mirrored:
         matrix[0] = -matrix[0]

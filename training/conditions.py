@@ -82,13 +82,13 @@ class ConditionPool:
         """
         writer = Writer(part, model.task.vocabulary)
         random = np.random.default_rng((seed, 4))
-        self.texts = [
+        texts = [
             writer.write(random, target, modality).text
             for modality in modalities
             for target in targets
             for _ in range(wordings)
         ]
-        self.vectors = model.embed(self.texts).reshape(len(modalities), len(targets), wordings, -1)
+        self.vectors = model.embed(texts).reshape(len(modalities), len(targets), wordings, -1)
         """(M, T, W, condition)."""
 
     def draw(self, count: int, random: np.random.Generator, noise: float) -> Tensor:

@@ -15,7 +15,7 @@ from training.anatomy import Head
 from training.lesions import LesionConfig, add_lesions
 from training.tissues import TISSUES, index_of
 
-__all__ = ["GeometryConfig", "fractions_of", "random_fractions", "smooth_field"]
+__all__ = ["GeometryConfig", "fractions_of", "random_fractions", "random_rotation", "smooth_field"]
 
 FINE = 2
 """Fine voxels per model voxel and axis: partial volume comes from 2 x 2 x 2 fine voxels."""
@@ -62,15 +62,20 @@ def smooth_field(random: Generator, knots: int, shape: tuple[int, ...]) -> Tenso
     return F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
 
 
-def _matrix(random: Generator, config: GeometryConfig) -> NDArray[np.float64]:
-    angles = np.deg2rad(random.normal(0, config.rotation_deg, 3))
+def random_rotation(random: Generator, degrees: float) -> NDArray[np.float64]:
+    """A rotation (3, 3) about all three axes, by angles of this standard deviation."""
     matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
+    for axis, angle in enumerate(np.deg2rad(random.normal(0, degrees, 3))):
         i, j = [n for n in range(3) if n != axis]
         turn = np.eye(3)
         turn[i, i] = turn[j, j] = np.cos(angle)
         turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
         matrix = matrix @ turn
+    return matrix
+
+
+def _matrix(random: Generator, config: GeometryConfig) -> NDArray[np.float64]:
+    matrix = random_rotation(random, config.rotation_deg)
     shear = np.eye(3) + np.triu(random.normal(0, config.shear, (3, 3)), 1)
     scale = np.diag(np.exp(random.normal(0, config.scale, 3)) * np.exp(random.normal(0, config.scale)))
     return np.asarray(matrix @ shear @ scale)

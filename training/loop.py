@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Place", "Schedule", "Task", "cast", "fit", "load_average", "save_resume"]
+__all__ = ["Place", "Schedule", "Task", "autocast", "cast", "fit", "load_average", "save_resume"]
 
 _EVERY = 50
 """Steps between two lines of the curve."""

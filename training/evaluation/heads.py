@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class _Head:
 def _heads(config: ZeusHeadTraining, root: Path, cache: Path) -> Iterator[_Head]:
     """Each held-out map four times: bent, with a lesion, in usual contrasts."""
     geometry = config.stream.whole_geometry
-    geometry = type(geometry)(**{**vars(geometry), "lesions": LesionConfig(0.5, 1.0, 0.0)})
+    geometry = dataclasses.replace(geometry, lesions=LesionConfig(0.5, 1.0, 0.0))
     contrast = ContrastConfig(wild=0.0, cropped=0.0, thick=0.5)
     chosen = [CHANNELS.index(name) for name in _SHOWN]
     for number, name in enumerate(HELD_OUT):

@@ -19,7 +19,7 @@ from training.conditions import ConditionPool, TextModel, asked_with_foreign, te
 from training.labelled import ChaosCase, LabelledCase, fold_of, read_chaos, read_decathlon, read_folder
 from training.labelled.samples import ChannelOf, Sample, on_model_grid
 from training.loop import Place, Schedule, autocast
-from training.losses import segmentation_loss
+from training.losses import presence_loss, segmentation_loss
 from training.networks.conditioned import Conditioned
 from training.networks.nano import PlainUNet
 from training.networks.zeus import ZeusConfig
@@ -189,8 +189,5 @@ class LabelledTask:
         weights = torch.ones(counts.shape[1], device=device)
         loss = segmentation_loss(scores, counts, seen, weights)
         if presence is not None:
-            there = (counts[:, 1:].sum((2, 3, 4)) > 8 * 8).to(presence.dtype)
-            loss = loss + self.config.presence * F.binary_cross_entropy_with_logits(
-                presence.float(), there.float()
-            )
+            loss = loss + self.config.presence * presence_loss(presence, counts)
         return loss

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from training.conditions import ConditionPool, asked_with_foreign, text_model
 from training.dataset import HeadStream, StreamConfig, load_heads
 from training.loop import Place, Schedule, autocast, load_average
-from training.losses import segmentation_loss
+from training.losses import presence_loss, segmentation_loss
 from training.networks.conditioned import Conditioned
 from training.networks.nano import NanoConfig, NanoNetwork
 from training.networks.zeus import ZeusConfig
@@ -147,6 +147,4 @@ class ZeusHeadTask:
             scores = F.pad(masks.scores(features[:, :, half]), (0, 0, 0, 0, 0, 0, 1, 0))
         truth = F.pad(counts[:, :, half], (0, 0, 0, 0, 0, 0, 0, 1))
         loss: Tensor = self._loss(scores, truth, seen[:, half], self._classes.to(device))
-        shown = (counts[:, 1:].sum((2, 3, 4)) > 8 * 8).float()
-        shown = F.pad(shown, (0, 1))  # what is foreign is never there
-        return loss + self.config.presence * F.binary_cross_entropy_with_logits(masks.presence.float(), shown)
+        return loss + self.config.presence * presence_loss(masks.presence, counts)
