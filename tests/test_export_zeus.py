@@ -36,14 +36,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text encoder of 60 steps, and a Zeus of random weights."""
     folder = tmp_path_factory.mktemp("runs")
     schedule = {"steps": 60, "batch": 48, "rate": 0.005, "warm_up": 5, "cool_down": 30}
-    size = {"tokens": 300, "width": 32, "layers": 1, "heads": 2, "condition": 16}
+    size = {"tokens": 300, "width": 32, "layers": 1, "heads": 2, "condition": 32}
     text = {"name": "text", "kind": "text", "schedule": schedule, "size": size}
     (folder / "text.json").write_text(json.dumps(text))
     assert train(["--config", str(folder / "text.json"), "--runs", str(folder), "--device", "cpu"]) == 0
     zeus = {
         "widths": [4, 6, 8, 10, 12],
         "features": 6,
-        "condition": 16,
+        "condition": 32,
         "decoder": {"width": 16, "layers": 1, "heads": 2, "hidden": 8},
     }
     described = {"name": "zeus", "kind": "zeus-heads", "text": str(folder / "text.json"), "zeus": zeus}
@@ -67,7 +67,7 @@ def test_a_bundle_has_a_row_for_every_structure_and_one_for_none(bundle: Bundle)
     assert given is not None
     assert given.asked == (*(structure.name for structure in STRUCTURES), "")
     assert bundle.bank is not None
-    assert bundle.bank.shape == (5, len(STRUCTURES) + 1, 16)
+    assert bundle.bank.shape == (5, len(STRUCTURES) + 1, 32)
     assert [target.structure for target in bundle.manifest.targets] == ["", *CLASS_NAMES[1:]]
     assert bundle.manifest.provenance["steps"] == "3"
 
@@ -85,7 +85,7 @@ def test_the_plain_text_of_every_target_asks_for_it(bundle: Bundle, runs: Path) 
             made = reader.vector(model.plain("T1", structure.name), engine)
             assert wanted(made.vector, bundle, present).target == structure.name
             assert wanted(made.vector, bundle, present).similarity > 0.999
-        assert reader.vector("thalamus", engine).vector.shape == (16,)  # one token
+        assert reader.vector("thalamus", engine).vector.shape == (32,)  # one token
 
 
 def test_the_decoder_answers_as_torch_does(bundle: Bundle, runs: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from string import Formatter
+
 import numpy as np
 import pytest
 
 from training.instructions import NO_TARGET, VOCABULARIES, Vocabulary, Writer
-from training.instructions.evaluation import EVALUATION
 from training.instructions.noise import with_noise
-from training.instructions.templates import denied, request, request_beside
+from training.instructions.templates import denied, refused, request, request_beside
+from training.instructions.wordings import Kind, Part, wordings
 from training.instructions.words import FOREIGN, MODALITIES, TARGETS, for_evaluation, for_training
 from training.structures import STRUCTURES
 
@@ -37,17 +39,40 @@ def test_evaluation_has_sentences_of_its_own() -> None:
     random = np.random.default_rng(2)
     composed = {make(random) for make in (request, request_beside, denied) for _ in range(20_000)}
     assert len(composed) > 20_000
-    for templates in EVALUATION.values():
-        for template in templates:
+    kinds: tuple[Kind, ...] = ("asked", "mentioned", "absent")
+    for kind in kinds:
+        for template in wordings("evaluation", kind):
             assert "{target}" in template
-            assert not any(template.lower().rstrip(".?") in other.lower() for other in composed)
+            assert template.lower().rstrip(".?") not in " ".join(composed).lower()
     assert all("{target}" in template for template in composed)
+
+
+@pytest.mark.parametrize("part", ["training", "evaluation"])
+@pytest.mark.parametrize("kind", ["asked", "mentioned", "absent"])
+def test_every_sentence_has_its_names_and_no_others(part: Part, kind: Kind) -> None:
+    sentences = wordings(part, kind)
+    assert len({sentence.lower() for sentence in sentences}) == len(sentences) >= 9
+    for sentence in sentences:
+        named = {name for _, name, _, _ in Formatter().parse(sentence) if name is not None}
+        needed = {"target", "other"} if kind == "mentioned" else {"target"}
+        assert needed <= named <= {*needed, "modality", "side"}
+        assert sentence.isascii()
+        assert sentence.strip() == sentence
+
+
+def test_an_unclear_text_names_both_things_or_only_refuses() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(300):
+        text = Writer().write_unclear(random)
+        assert text.also is not None
+        assert text.also != text.target
+    assert all("{other}" not in refused(random) for _ in range(100))
 
 
 def test_a_text_asks_for_its_target_only() -> None:
     random = np.random.default_rng(0)
     for part in ("training", "evaluation"):
-        writer = Writer(part)  # type: ignore[arg-type]
+        writer = Writer(part)
         for target in (*TARGETS, NO_TARGET):
             names = FOREIGN if target == NO_TARGET else TARGETS[target]
             named = [name.removeprefix("the ").lower() for name in names]

@@ -27,7 +27,7 @@ ZEUS = {
     "modalities": 1,
     "widths": [4, 6, 8],
     "features": 4,
-    "condition": 16,
+    "condition": 32,
     "decoder": {"width": 16, "layers": 1, "heads": 2, "hidden": 8},
 }
 SCHEDULE = {"steps": 4, "batch": 2, "warm_up": 2, "cool_down": 2}
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for part, voxels in (("images", image.astype(np.int16)), ("labels", labels)):
             (folder / "data" / part).mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "data" / part / f"case_{n:03d}.nii.gz")
-    size = {"tokens": 120, "width": 16, "layers": 1, "heads": 2, "condition": 16}
+    size = {"tokens": 120, "width": 16, "layers": 1, "heads": 2, "condition": 32}
     text = {"name": "text", "kind": "text", "vocabulary": "hippocampus", "schedule": SCHEDULE, "size": size}
     (folder / "text.json").write_text(json.dumps(text))
     assert (

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
 from training.conditions import TextModel
-from training.instructions import Writer
+from training.instructions import Instruction, Writer
+from training.instructions.wordings import Part
 from training.networks.text import MOST_TOKENS
 from training.tasks.text import TextTraining
 from training.tokens import padded
@@ -19,10 +20,14 @@ __all__ = ["evaluate_text"]
 
 _TEXTS = 200
 _SEEDS = 10
+_LIMITS = (0.3, 0.4, 0.5)
 
 
 def evaluate_text(config: TextTraining, runs: Path) -> list[dict[str, Any]]:
     """Rows of both parts: how many of 200 texts are nearest to the anchor of their own target.
+
+    Of limits to the margin over the second target: how many texts that ask for one target, and how many that
+    ask for two alike, are below it.
 
     Args:
         config: The training.
@@ -33,28 +38,32 @@ def evaluate_text(config: TextTraining, runs: Path) -> list[dict[str, Any]]:
     """
     model = TextModel(config, runs / config.name)
     rows = []
-    for part in ("training", "evaluation"):
-        shares = []
+    parts: tuple[Part, ...] = ("training", "evaluation")
+    for part in parts:
+        writer = Writer(part, model.task.vocabulary)
+        shares, margins, unclear = [], [], []
         for seed in range(_SEEDS):
             random = np.random.default_rng((1000 + seed, 9))
-            writer = Writer(part, model.task.vocabulary)
             texts = [writer.write(random) for _ in range(_TEXTS)]
-            shares.append(_share(model, [t.text for t in texts], [t.target for t in texts]))
-        rows.append(
-            {
-                "run": config.name,
-                "measure": f"right target, {part} texts",
-                "texts": _TEXTS * _SEEDS,
-                "mean": float(np.mean(shares)),
-                f"worst of {_SEEDS}": float(min(shares)),
-            }
-        )
+            found, margin = _found(model, texts)
+            shares.append(np.mean([f == t.target for f, t in zip(found, texts, strict=True)]))
+            margins.append(margin)
+            unclear.append(_found(model, [writer.write_unclear(random) for _ in range(_TEXTS // 10)])[1])
+        row = {"run": config.name, "measure": f"right target, {part} texts", "texts": _TEXTS * _SEEDS}
+        rows.append({**row, "mean": float(np.mean(shares)), f"worst of {_SEEDS}": float(min(shares))})
+        for limit in _LIMITS:
+            clear_below, unclear_below = (
+                float(np.mean(np.concatenate(kind) < limit)) for kind in (margins, unclear)
+            )
+            named = {"run": config.name, "measure": f"margin below {limit}, {part} texts"}
+            rows.append({**named, "of one target": clear_below, "of two alike": unclear_below})
     return rows
 
 
 @torch.no_grad()
-def _share(model: TextModel, texts: list[str], targets: list[str]) -> float:
-    ids = padded(model.task.tokenizer, texts, MOST_TOKENS)
-    cosines = model.network.encoder(torch.from_numpy(ids)) @ F.normalize(model.network.anchors, dim=1).T
-    found = cosines.argmax(dim=1).tolist()
-    return float(np.mean([model.task.targets[n] == t for n, t in zip(found, targets, strict=True)]))
+def _found(model: TextModel, texts: list[Instruction]) -> tuple[list[str], NDArray[np.float32]]:
+    """The nearest target of each text, and how much nearer it is than the next."""
+    ids = padded(model.task.tokenizer, [text.text for text in texts], MOST_TOKENS)
+    cosines, order = model.network(torch.from_numpy(ids)).sort(dim=1, descending=True)
+    margins = (cosines[:, 0] - cosines[:, 1]).numpy()
+    return [model.task.targets[n] for n in order[:, 0].tolist()], margins

@@ -1,7 +1,7 @@
 """Sentences around a target's name.
 
 {target} is what is asked for, {modality} the scan, {side} a side with its space, {other} another structure
-that is only mentioned. Sentences are composed from parts; those of evaluation lie in `evaluation`.
+that is only mentioned. Sentences are composed from parts, or are whole ones of `wordings`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from numpy.random import Generator
 
 from training.instructions.exclusions import ALONE, APART, GRANTED, NEVER, STATES, TURNS, WANTS
+from training.instructions.wordings import wordings
 
-__all__ = ["denied", "request", "request_beside"]
+__all__ = ["denied", "joined", "refused", "request", "request_beside"]
 
 _OPENINGS = (
     *(
@@ -196,43 +197,16 @@ _DENIALS = (
     *("the patient has no {target}", "{target} cannot be found", "free from {target}", "{target} is absent"),
     *("nothing here looks like {target}", "we do not find any {target}", "{target} was ruled out"),
 )
-
-_WHOLE = (
-    "what we would like is a mask showing the {side}{target}; can this be derived from the {modality}?",
-    "I would like to have the {target} segmented, thank you.",
-    "extracting the {target} from the {modality} study",
-    "what is the extent of the {target}?",
-    "based on the {modality}, the region of the {target} has to be identified and segmented.",
-    "a voxel-wise annotation for the {side}{target} would be great.",
-    "the region of interest is the {target}. It is visible on the {modality} with typical signal.",
-    "{target} voxels, labelled",
-    "the {target} is hyperintense on the {modality} and should be outlined.",
-    "on this {modality} the {target} shows normal morphology; segment it.",
-    "the relevant structure is the {target}, located as expected, with sharp margins.",
-    "my request: a segmentation of the {side}{target}.",
-    "for radiotherapy planning the {target} must be contoured on the {modality}.",
-    "which part of this {modality} is the {target}?",
-    "we are interested in the {target} only.",
-    "the {target} needs a mask.",
-    "in the axial {modality}, the {target} appears with well-defined borders and should be segmented.",
-    "here is the information for segmenting the {target}: its signal is homogeneous on the {modality}.",
-    "return each voxel labelled as {target} in the {modality}.",
+_REFUSALS = (
+    *("do not segment the {target}", "don't mark the {target}", "leave out the {target}", "not the {target}"),
+    *("anything but the {target}", "everything except the {target}", "ignore the {target} on the {modality}"),
+    *("skip the {target}", "no mask of the {target}", "the {target} is not wanted", "never the {target}"),
+    *("please do not outline the {target}", "I do not want the {target}", "without the {target}"),
 )
-_WHOLE_BESIDE = (
-    "with the {other} excluded, we only want the {target}.",
-    "although the {other} is well seen on the {modality}, what is wanted is the {target}.",
-    "the {target} alone, and nothing of the {other}.",
-    "the {target} lies beside the {other}; segment the {target}.",
-    "segment the {target}. The {other} is only a landmark.",
-    "skip the {other}; I am interested in the {target}.",
-    "not the {other} this time but the {target}, please.",
-    "the {other} has been handled already, so continue with the {target}.",
-)
-_WHOLE_DENIED = (
-    "I cannot see any {target} on this {modality}.",
-    "the scan is free of {target}.",
-    "no {target} can be identified on the {modality}.",
-    "{target} not seen.",
+_BOTH = (
+    *("{target} and {other}", "{target} and the {other}", "{other} and the {target}", "{target} or {other}"),
+    *("{target}, the {other}", "{other} as well as the {target}", "{target} together with the {other}"),
+    *("{target} plus {other}", "{target} and also the {other}", "{target} & {other}", "{target} / {other}"),
 )
 
 
@@ -243,24 +217,24 @@ def request(random: Generator) -> str:
         return _one(_SHORT, random) + _one(("", "", "."), random)
     if draw < 0.3:
         return _around(f"{_one(_QUESTIONS, random)}?", random)
-    if draw < 0.45:
-        return _around(_one(_WHOLE, random), random)
+    if draw < 0.65:
+        return _around(_one(wordings("training", "asked"), random), random)
     return _around(f"{_asking(random)}{_one(_CLOSINGS, random)}", random)
 
 
 def request_beside(random: Generator) -> str:
     """A template that asks for the target and names something else."""
     draw = random.random()
-    if draw < 0.3:
+    if draw < 0.5:
+        return _around(_one(wordings("training", "mentioned"), random), random)
+    if draw < 0.6:
         parts = (GRANTED, STATES, TURNS, WANTS, _CLOSINGS)
         return _around("".join(_one(part, random) for part in parts), random)
-    if draw < 0.5:
-        return _around("".join(_one(part, random) for part in (APART, WANTS, _CLOSINGS)), random)
     if draw < 0.7:
+        return _around("".join(_one(part, random) for part in (APART, WANTS, _CLOSINGS)), random)
+    if draw < 0.8:
         return _around("".join(_one(part, random) for part in (ALONE, NEVER, _CLOSINGS)), random)
-    if draw < 0.76:
-        return _around(_one(_WHOLE_BESIDE, random), random)
-    if draw < 0.86:
+    if draw < 0.9:
         pair = [_one(_BEFORE, random), f"{_asking(random)}."]
         return " ".join(pair if random.random() < 0.7 else pair[::-1])
     return _around(f"{_asking(random)}{_one(_WITHOUT, random)}{_one(_CLOSINGS, random)}", random)
@@ -268,9 +242,19 @@ def request_beside(random: Generator) -> str:
 
 def denied(random: Generator) -> str:
     """A template that says the target is not there; for findings, not for anatomy that everybody has."""
-    if random.random() < 0.15:
-        return _around(_one(_WHOLE_DENIED, random), random)
+    if random.random() < 0.6:
+        return _around(_one(wordings("training", "absent"), random), random)
     return _around(f"{_one(_DENIALS, random)}.", random)
+
+
+def refused(random: Generator) -> str:
+    """A template that only says what not to segment."""
+    return f"{_one(_REFUSALS, random)}{_one(_CLOSINGS, random)}"
+
+
+def joined(template: str, random: Generator) -> str:
+    """A template that asks for the target, made to ask for {other} as well."""
+    return template.replace("{target}", _one(_BOTH, random), 1)
 
 
 def _asking(random: Generator) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from runtime.errors import UsageError
 from training.instructions import NO_TARGET, VOCABULARIES, Writer
 from training.loop import Place, Schedule
 from training.networks.text import MOST_TOKENS, TextConfig, TextEncoder
@@ -48,6 +49,7 @@ class TextTraining:
         kind: "text".
         vocabulary: Name in `training.instructions.VOCABULARIES`.
         seed: Texts of step n are drawn from (seed, n).
+        unclear: Share of texts that ask for two things alike, and are to lie between both.
         sharpness: Cosines are multiplied by this before the softmax.
         dropped: Probability that a token is replaced by the unknown one.
         schedule: How long and how fast.
@@ -58,6 +60,7 @@ class TextTraining:
     kind: Literal["text"]
     vocabulary: str = "head"
     seed: int = 0
+    unclear: float = 0.06
     sharpness: float = 16.0
     dropped: float = 0.04
     schedule: Schedule = field(default_factory=lambda: Schedule(4000, 128, 2e-3, 100, 2500))
@@ -70,7 +73,10 @@ class TextTraining:
 
 
 class TextNetwork(nn.Module):
-    """The encoder, and one anchor for each target (and for everything else) that its texts gather around."""
+    """The encoder, and one anchor for each target (and for everything else) that its texts gather around.
+
+    Anchors are fixed and at right angles to each other: no two targets can come close, whatever the texts.
+    """
 
     def __init__(self, config: TextConfig, targets: int) -> None:
         """Build it with random weights.
@@ -78,14 +84,20 @@ class TextNetwork(nn.Module):
         Args:
             config: Size of the encoder.
             targets: Anchors, that of "nothing of ours" included.
+
+        Raises:
+            UsageError: A condition is too short for so many right angles.
         """
         super().__init__()
+        if targets > config.condition:
+            raise UsageError(f"{targets} targets need a condition of as many numbers, not {config.condition}")
         self.encoder = TextEncoder(config)
-        self.anchors = nn.Parameter(torch.randn(targets, config.condition))
+        mixed = np.linalg.qr(np.random.default_rng(0).standard_normal((config.condition, targets)))[0]
+        self.register_buffer("anchors", torch.from_numpy(np.ascontiguousarray(mixed.T, np.float32)))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token ids (N, L) to cosines with every anchor (N, targets)."""
-        return self.encoder(ids) @ F.normalize(self.anchors, dim=1).T  # type: ignore[no-any-return]
+        return self.encoder(ids) @ self.anchors.T  # type: ignore[no-any-return]
 
 
 class TextTask:
@@ -118,15 +130,21 @@ class TextTask:
         return TextNetwork(config, len(self.targets))
 
     def batches(self, start: int, place: Place) -> Iterator[tuple[Tensor, Tensor]]:
-        """Token ids (N, L) and targets (N,)."""
+        """Token ids (N, L), and how much each of T targets is asked for (N, T), 1 in all."""
         step, unknown = start, unknown_id(self.tokenizer)
         while True:
             random = np.random.default_rng((self._config.seed, step))
-            texts = [self.writer.write(random) for _ in range(self._config.schedule.batch)]
+            count = self._config.schedule.batch
+            unclear = round(self._config.unclear * count)
+            texts = [self.writer.write(random) for _ in range(count - unclear)]
+            texts += [self.writer.write_unclear(random) for _ in range(unclear)]
             ids = padded(self.tokenizer, [text.text for text in texts], MOST_TOKENS)
             ids[(ids != 0) & (random.random(ids.shape) < self._config.dropped)] = unknown
-            asked = [self.targets.index(text.target) for text in texts]
-            yield torch.from_numpy(ids), torch.tensor(asked)
+            asked = np.zeros((count, len(self.targets)), np.float32)
+            for row, text in zip(asked, texts, strict=True):
+                for name in (text.target, text.target if text.also is None else text.also):
+                    row[self.targets.index(name)] += 0.5
+            yield torch.from_numpy(ids), torch.from_numpy(asked)
             step += 1
 
     def loss(self, network: nn.Module, batch: object, step: int, device: torch.device) -> Tensor:
@@ -134,6 +152,6 @@ class TextTask:
         assert isinstance(batch, tuple)
         ids, asked = (part.to(device) for part in batch)
         cosines = network(ids)
-        pull: Tensor = 1 - cosines.gather(1, asked[:, None]).mean()
+        pull: Tensor = 1 - (cosines * F.normalize(asked, dim=1)).sum(1).mean()
         right: Tensor = F.cross_entropy(self._config.sharpness * cosines, asked, label_smoothing=0.02)
         return right + pull
