@@ -16,12 +16,17 @@ from export import zeus_bundle  # noqa: E402
 from export.zeus_bundle import main  # noqa: E402
 from runtime.bundle import Bundle, open_bundle  # noqa: E402
 from runtime.engines.choose import open_engine  # noqa: E402
+from runtime.errors import UsageError  # noqa: E402
 from runtime.language.text import TextReader  # noqa: E402
 from runtime.stages.condition import wanted  # noqa: E402
 from runtime.stages.decode import decode  # noqa: E402
+from training.conditions import text_model  # noqa: E402
 from training.config import read_config  # noqa: E402
+from training.instructions import NO_TARGET  # noqa: E402
 from training.networks.conditioned import Conditioned  # noqa: E402
+from training.networks.nano import NanoConfig, NanoNetwork  # noqa: E402
 from training.structures import CLASS_NAMES, STRUCTURES  # noqa: E402
+from training.tasks.zeus_heads import ZeusHeadTask  # noqa: E402
 from training.train import main as train  # noqa: E402
 
 pytestmark = [
@@ -73,8 +78,6 @@ def test_a_bundle_has_a_row_for_every_structure_and_one_for_none(bundle: Bundle)
 
 
 def test_the_plain_text_of_every_target_asks_for_it(bundle: Bundle, runs: Path) -> None:
-    from training.conditions import text_model
-
     given = bundle.manifest.instructions
     assert given is not None
     model = text_model(str(runs / "text.json"), runs)
@@ -123,3 +126,31 @@ def test_what_disagrees_with_torch_is_not_written(
     with pytest.raises(SystemExit, match="nothing was written"):
         main(["--config", str(runs / "zeus.json"), "--runs", str(runs), "--out", str(out)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zeus_starts_with_the_answers_of_the_plain_network(runs: Path) -> None:
+    torch.manual_seed(4)
+    plain = NanoNetwork(NanoConfig(widths=(4, 6, 8, 10, 12), features=6)).eval()
+    plain.bias.data.normal_()
+    (runs / "plain").mkdir()
+    torch.save({"step": 1, "average": plain.state_dict()}, runs / "plain" / "last.pt")
+    config = dataclasses.replace(read_config(runs / "zeus.json"), start_from="plain")  # type: ignore[arg-type]
+    zeus = ZeusHeadTask(config, runs, runs).network().zeus.eval()  # type: ignore[arg-type]
+    model = text_model(config.text, runs)  # type: ignore[union-attr]
+    image, present = torch.randn(1, 5, 32, 16, 32), torch.tensor([[True, False, True, True, False]])
+    image = torch.where(present[:, :, None, None, None], image, 0.0)
+    rows = [model.task.targets.index(name) for name in (*CLASS_NAMES[1:], NO_TARGET)]
+    condition = model.network.anchors[rows].expand(1, 5, -1, -1)
+    with torch.inference_mode():
+        wanted = plain(image)
+        found, _ = zeus(image, present, condition)
+    assert (found[:, -1] < -5).all()  # what is foreign
+    torch.testing.assert_close(found[:, :-1], wanted[:, 1:] - wanted[:, :1], rtol=1e-3, atol=1e-3)
+
+
+def test_more_requests_than_drafts_are_refused(runs: Path) -> None:
+    described = json.loads((runs / "zeus.json").read_text())
+    described["zeus"]["decoder"]["drafts"] = 5
+    (runs / "few.json").write_text(json.dumps({**described, "start_from": "plain"}))
+    with pytest.raises(UsageError, match=r"raise zeus\.decoder\.drafts"):
+        ZeusHeadTask(read_config(runs / "few.json"), runs, runs).network()  # type: ignore[arg-type]

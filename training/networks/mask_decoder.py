@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.networks.attention import Attention, Mlp, TwoWayConfig, TwoWayLayer, grid_positions
 
@@ -22,12 +23,18 @@ class DecoderConfig:
         layers: Two-way layers.
         heads: Of each attention.
         hidden: Of the networks that make vectors and presence of a token.
+        drafts: How many vectors are known before a scan is seen.
     """
 
     width: int = 96
     layers: int = 2
     heads: int = 4
     hidden: int = 96
+    drafts: int = 24
+
+
+_SHARPNESS = 16.0
+"""Cosines to the keys of the drafts are multiplied by this: wordings of one request meet the same draft."""
 
 
 class Masks(NamedTuple):
@@ -51,7 +58,8 @@ class Masks(NamedTuple):
 class MaskDecoder(nn.Module):
     """A SAM-type decoder whose masks are products with features that are encoded once.
 
-    Every target is decoded by itself, so its mask does not depend on what else is asked for.
+    Every target is decoded by itself, so its mask does not depend on what else is asked for. A condition
+    chooses a draft of its mask's vector from those that were learned; attention to the scan corrects it.
 
     Source:
         Kirillov et al. 2023 (Segment Anything), appendix A: two-way attention, output tokens,
@@ -76,7 +84,11 @@ class MaskDecoder(nn.Module):
         self.layers = nn.ModuleList(TwoWayLayer(layer) for _ in range(config.layers))
         self.last = Attention(width, config.heads)
         self.norm = nn.LayerNorm(width)
+        self.keys = nn.Parameter(F.normalize(torch.randn(config.drafts, condition), dim=1))
+        self.drafts = nn.Parameter(torch.randn(config.drafts, features + 1) / features**0.5)
         self.mask = Mlp(width, config.hidden, config.hidden, features + 1)
+        for parameter in self.mask.layers[-1].parameters():  # the drafts first, corrections later
+            nn.init.zeros_(parameter)
         self.presence = Mlp(width, config.hidden, 1)
 
     def forward(self, bottom: Tensor, condition: Tensor) -> Masks:
@@ -95,6 +107,11 @@ class MaskDecoder(nn.Module):
         for layer in self.layers:
             tokens, image = layer(tokens, image, asked, places)
         tokens = self.norm(tokens + self.last(tokens + asked, image + places, image))
-        made = self.mask(tokens[:, 0]).unflatten(0, (count, targets))
+        made = self.draft(condition) + self.mask(tokens[:, 0]).unflatten(0, (count, targets))
         presence = self.presence(tokens[:, 1]).unflatten(0, (count, targets))
         return Masks(made[..., :-1], made[..., -1], presence[..., 0])
+
+    def draft(self, condition: Tensor) -> Tensor:
+        """Conditions (N, T, condition) to vectors and biases (N, T, features + 1), before a scan is seen."""
+        cosines = F.normalize(condition, dim=-1) @ F.normalize(self.keys, dim=1).T
+        return torch.softmax(_SHARPNESS * cosines, dim=-1) @ self.drafts

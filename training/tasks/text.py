@@ -75,8 +75,11 @@ class TextTraining:
 class TextNetwork(nn.Module):
     """The encoder, and one anchor for each target (and for everything else) that its texts gather around.
 
-    Anchors are fixed and at right angles to each other: no two targets can come close, whatever the texts.
+    Anchors (targets, condition) are fixed and at right angles to each other: no two targets can come close,
+    whatever the texts.
     """
+
+    anchors: Tensor
 
     def __init__(self, config: TextConfig, targets: int) -> None:
         """Build it with random weights.

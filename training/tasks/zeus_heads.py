@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from runtime.errors import UsageError
 from training.conditions import ConditionPool, asked_with_foreign, text_model
 from training.dataset import HeadStream, StreamConfig, load_heads
 from training.loop import Place, Schedule, autocast, load_average
 from training.losses import presence_loss, segmentation_loss
 from training.networks.conditioned import Conditioned
+from training.networks.mask_decoder import MaskDecoder
 from training.networks.nano import NanoConfig, NanoNetwork
 from training.networks.zeus import ZeusConfig
 from training.structures import CLASS_NAMES
@@ -25,6 +27,10 @@ from training.tasks.heads import MAPS, class_weights
 from training.tissues import CHANNELS
 
 __all__ = ["ZeusHeadTask", "ZeusHeadTraining", "coarser"]
+
+
+_NEVER = -8.0
+"""Score of what a bundle cannot segment, against a background of 0."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class ZeusHeadTraining:
         kind: "zeus-heads".
         text: Configuration of the text encoder.
         maps: Folder of label maps, from the project's root.
-        start_from: Run of a plain network whose encoder this one starts with; empty: from random weights.
+        start_from: Run of a plain network whose encoder this one starts with, and whose vectors are its
+            drafts; empty: from random weights.
         frozen: For this many steps only the decoder learns, while the encoder stays as it was.
         coarser: Model voxels along each axis that become one.
         seed: Wordings of step n are drawn from (seed, n).
@@ -108,7 +115,7 @@ class ZeusHeadTask:
         self._classes = F.pad(class_weights(), (0, 1), value=1.0)
 
     def network(self) -> Conditioned:
-        """A new network; its encoder is that of `start_from` where one is named."""
+        """A new network; where `start_from` is named, it scores every request as that one did."""
         made = Conditioned(self.config.zeus, 0)
         if self.config.start_from:
             plain = NanoNetwork(
@@ -116,7 +123,23 @@ class ZeusHeadTask:
             )
             load_average(self._runs / self.config.start_from / "last.pt", plain)
             made.zeus.encoder.load_state_dict(plain.encoder.state_dict())
+            self._set_drafts(made.zeus.decoder, plain)
         return made
+
+    @torch.no_grad()
+    def _set_drafts(self, decoder: MaskDecoder, plain: NanoNetwork) -> None:
+        """Vectors over the background's, keyed by where texts for them lie; what is foreign never wins."""
+        model = text_model(self.config.text, self._runs)
+        asked = asked_with_foreign(CLASS_NAMES[1:])
+        keys = model.network.anchors[[model.task.targets.index(name) for name in asked]]
+        vectors = torch.cat([plain.vectors, plain.bias[:, None]], dim=1)
+        never = F.pad(vectors.new_full((1, 1), _NEVER), (vectors.shape[1] - 1, 0))
+        if len(keys) > len(decoder.keys):
+            raise UsageError(f"{len(keys)} requests need as many drafts; raise zeus.decoder.drafts")
+        used, rest = slice(len(keys)), slice(len(keys), None)
+        apart = torch.linalg.qr(torch.cat([keys, decoder.keys]).T)[0].T  # what is left, at right angles
+        decoder.keys[used], decoder.keys[rest] = keys, apart[rest][: len(decoder.keys) - len(keys)]
+        decoder.drafts[used], decoder.drafts[rest] = torch.cat([vectors[1:] - vectors[0], never]), 0.0
 
     def batches(self, start: int, place: Place) -> Iterator[tuple[Tensor, ...]]:
         """One head at a time: image, presence, counts, seen, condition vectors."""
