@@ -69,6 +69,20 @@ def test_reader_makes_ids_of_words(reader: TextReader) -> None:
     assert [WORDS[n] for n in reader.ids("zebra core")[0]] == ["[UNK]", "core"]
 
 
+def test_what_looks_like_a_token_of_the_network_is_text(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    special = ["[PAD]", "[UNK]"]
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.train_from_iterator(["core [ ] P A D"] * 50, trainers.WordPieceTrainer(special_tokens=special))
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert 0 in made.encode("[PAD] core").ids
+    ids, _ = TextReader(tmp_path / "tokenizer.json", MOST_TOKENS).ids("[PAD] core")
+    assert 0 not in ids
+    assert len(ids) > 2
+
+
 def test_reader_cuts_long_texts_and_says_so(reader: TextReader) -> None:
     ids, is_cut = reader.ids("core " * MOST_TOKENS + "shell")
     assert (len(ids), is_cut) == (MOST_TOKENS, True)

@@ -81,6 +81,7 @@ class TextReader:
 
         try:
             self._tokenizer = Tokenizer.from_file(str(tokenizer))
+            self._tokenizer.encode_special_tokens = True  # "[PAD]" that a person types is text, too
             self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(most_tokens)
         except Exception as error:  # the library has no type of its own
