@@ -120,7 +120,7 @@ class Writer:
     def _kind(self, target: str, random: Generator) -> Kind:
         if target in self._vocabulary.findings and random.random() < 0.15:
             return "absent"
-        share = _MENTIONED[self._part] * (0.3 if target == NO_TARGET else 1.0)
+        share = _MENTIONED[self._part] * (0.6 if target == NO_TARGET else 1.0)
         return "mentioned" if random.random() < share else "asked"
 
     def _template(self, kind: Kind, random: Generator) -> str:

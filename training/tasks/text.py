@@ -156,5 +156,5 @@ class TextTask:
         ids, asked = (part.to(device) for part in batch)
         cosines = network(ids)
         pull: Tensor = 1 - (cosines * F.normalize(asked, dim=1)).sum(1).mean()
-        right: Tensor = F.cross_entropy(self._config.sharpness * cosines, asked, label_smoothing=0.02)
+        right: Tensor = F.cross_entropy(self._config.sharpness * cosines, asked)
         return right + pull
