@@ -66,7 +66,7 @@ def test_injected_image_is_computed_as_the_paper_says(model: LlamaProcess) -> No
     rows = image(20, seed=1)
     expected = reference_logits(MODEL, np.concatenate((ROWS[list(first)], rows, ROWS[list(last)])))
     got = model.logits((TokenPart(first), EmbeddingPart(rows), TokenPart(last)))
-    # float32 arithmetic of two blocks; 2e-6 was seen
+    # float32 arithmetic of two blocks; 8e-6 was seen in 30 prompts
     np.testing.assert_allclose(got, expected[-1], atol=2e-5)
 
 

@@ -118,6 +118,18 @@ def test_deadline_gives_what_there_is(model: LlamaProcess, expected: str) -> Non
     assert pid_of(model) == worker
 
 
+def test_deadline_before_the_first_token_gives_an_empty_answer(model: LlamaProcess, expected: str) -> None:
+    worker = pid_of(model)
+    question = (TextPart("what is in the picture " * 60),)
+    answer = model.generate(question, GenerationOptions(deadline_s=1e-6))
+    assert (answer.text, answer.tokens, answer.stop) == ("", (), "deadline")
+    assert answer.prompt_tokens > 1000
+    with pytest.raises(LanguageError, match="stopped before there were logits"):
+        model.logits(question, deadline_s=1e-6)
+    assert model.generate(PROMPT, SHORT).text == expected
+    assert pid_of(model) == worker
+
+
 @pytest.mark.parametrize("thread", ["same", "other"])
 def test_cancelled_answer_is_cut_off(thread: str, model: LlamaProcess, expected: str) -> None:
     worker, seen = pid_of(model), []

@@ -7,6 +7,7 @@ classes, groups, `.`, `* + ? {m,n}` and comments; tokens in angle brackets are n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -48,6 +49,7 @@ class Grammar:
         return -1
 
 
+@functools.lru_cache(maxsize=8)
 def parse_grammar(text: str) -> Grammar:
     """Read a grammar.
 

@@ -28,8 +28,9 @@ class LlamaSettings:
         sequences: Prompts that can be answered side by side, and prompts that are kept.
         threads: CPU threads.
         memory_bytes: Of the worker's process; what needs more is refused or costs the answer.
-        cache_precision: Of keys and values; float32 is exact to 2e-6, float16 to 2e-3 (logits).
-        flash_attention: Whether attention is computed in blocks: faster, other last bits.
+        cache_precision: Of keys and values. float16 takes half the memory; logits of a small random model
+            were 4e-3 from those of float64 with it, 8e-6 with float32.
+        flash_attention: Whether attention is computed in blocks: faster, but 0.011 from float64 with either.
         gpu_layers: Layers on a GPU; 0 is the CPU alone.
     """
 

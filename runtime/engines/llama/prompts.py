@@ -69,7 +69,8 @@ class EmbeddingPart:
     """Visual tokens.
 
     Attributes:
-        rows: One embedding each, (N, width of the model) float32, finite; a copy is kept.
+        rows: One embedding each, (N, width of the model) float32, finite; a copy is kept. gemma3 multiplies
+            the rows of its own tokens by the root of the width, and these by nothing.
     """
 
     rows: NDArray[np.float32]

@@ -109,6 +109,7 @@ class Supervisor:
         Raises:
             LanguageError: It is not ready in time, died again, or waits after several crashes.
             BundleError: The file changed since it was checked.
+            DeviceError: No process can be started.
         """
         if self._worker is not None and self._is_ready and not self._worker.is_alive:
             self.end_worker()  # somebody else ended it between two requests: nothing is lost
@@ -143,7 +144,7 @@ class Supervisor:
         self.end_worker()
         self.crashes += 1
         if self.crashes == 1:
-            with suppress(BundleError, OSError):  # the next request finds out and says so
+            with suppress(BundleError, DeviceError):  # the next request finds out and says so
                 self._start()
         else:
             self._not_before = time.monotonic() + min(
@@ -173,7 +174,12 @@ class Supervisor:
             raise BundleError(f"{path} was changed or replaced after it was checked; open it again")
         self._is_ready = False
         self._load_until = time.monotonic() + self._load_deadline_s
-        self._worker = WorkerProcess(self.settings.threads)
+        try:
+            self._worker = WorkerProcess(self.settings.threads)
+        except OSError as error:
+            raise DeviceError(
+                f"the language model's process cannot be started ({error.strerror}); close other programs"
+            ) from error
         with suppress(WorkerDiedError, WorkerSlowError):  # seen by who waits for it
             self._worker.send(Load(os.fsencode(path.absolute()), identity, self.settings), self._load_until)
 
