@@ -90,7 +90,7 @@ $(VENV)/.runtime: $(BUILT_FROM) | $(VENV)/.python
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.llama: | $(VENV)/.python
+$(VENV)/.llama: pyproject.toml | $(VENV)/.python
 	@echo "Compiling llama.cpp (several minutes, once on a machine) ..."
 	@CMAKE_ARGS="$(LLAMA_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${JOBS:-$$(nproc)} \
 	  $(INSTALL) -C "wheel.exclude=lib/*;include/*;bin/*" $(LLAMA)
