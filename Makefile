@@ -13,6 +13,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 BUILT_FROM := pyproject.toml CMakeLists.txt runtime/version.py $(shell find kernels -type f)
+# llama.cpp comes as source only. Compiled for the CPU alone, without what we do not call; with AVX2 (or NEON) and not
+# for this very machine, so that the wheel in pip's cache, which later environments take, fits the next one too.
+LLAMA := $(shell grep -om1 'llama-cpp-python==[0-9.]*' pyproject.toml)
+LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DLLAMA_OPENSSL=OFF -DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON
 CPP := $(shell find kernels tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 .DELETE_ON_ERROR:
@@ -86,12 +90,18 @@ $(VENV)/.runtime: $(BUILT_FROM) | $(VENV)/.python
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python
+$(VENV)/.llama: pyproject.toml | $(VENV)/.python
+	@echo "Compiling llama.cpp (several minutes, once on a machine) ..."
+	@CMAKE_ARGS="$(LLAMA_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${JOBS:-$$(nproc)} \
+	  $(INSTALL) -C "wheel.exclude=lib/*;include/*;bin/*" $(LLAMA)
+	@touch $@
+
+$(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 	@echo "Building the kernels and installing the runtime and what tests need (a minute or two) ..."
 	@$(INSTALL) --editable ".[test]"
 	@touch $(VENV)/.runtime $@
 
-$(VENV)/.check: $(BUILT_FROM) | $(VENV)/.python
+$(VENV)/.check: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 	@echo "Installing torch and the checkers (some minutes) ..."
 	@$(INSTALL) --editable ".[test,train,check]"
 	@touch $(VENV)/.runtime $(VENV)/.test $@

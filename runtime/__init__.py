@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DeviceError,
         ImageError,
         InstructionError,
+        LanguageError,
         UsageError,
         ZeusEdgeError,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "ImageError",
     "InstructionError",
     "Labels",
+    "LanguageError",
     "Result",
     "Session",
     "UsageError",

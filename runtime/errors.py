@@ -6,6 +6,7 @@ __all__ = [
     "DeviceError",
     "ImageError",
     "InstructionError",
+    "LanguageError",
     "UsageError",
     "ZeusEdgeError",
 ]
@@ -47,6 +48,15 @@ class DeviceError(ZeusEdgeError, RuntimeError):
 
 class InstructionError(ZeusEdgeError, ValueError):
     """The instruction asks for something this bundle cannot segment."""
+
+    exit_code = 6
+
+
+class LanguageError(ZeusEdgeError, RuntimeError):
+    """The language model gave no answer: it crashed, hung, took too long or left its grammar.
+
+    One answer is lost, not the process; an instruction from the bank does without it.
+    """
 
     exit_code = 6
 

@@ -17,7 +17,18 @@ from tests.source_tree import ROOT, project_files, relative
 
 PACKAGES = ("runtime", "training", "export", "benchmarks")
 ROOMS = ("kernels", *PACKAGES, "tests")
-HEAVY = {"PIL", "SimpleITK", "cuda", "highdicom", "nibabel", "nvtx", "onnxruntime", "pydicom", "tokenizers"}
+HEAVY = {
+    "PIL",
+    "SimpleITK",
+    "cuda",
+    "highdicom",
+    "llama_cpp",
+    "nibabel",
+    "nvtx",
+    "onnxruntime",
+    "pydicom",
+    "tokenizers",
+}
 VAGUE = {"base", "common", "helper", "helpers", "manager", "util", "utils"}
 
 FILES = project_files()
