@@ -20,7 +20,7 @@ __all__ = ["evaluate_text"]
 
 _TEXTS = 200
 _SEEDS = 10
-_LIMITS = (0.3, 0.4, 0.5)
+_LIMITS = (0.1, 0.2, 0.3)
 
 
 def evaluate_text(config: TextTraining, runs: Path) -> list[dict[str, Any]]:
