@@ -85,7 +85,7 @@ class MaskDecoder(nn.Module):
         self.last = Attention(width, config.heads)
         self.norm = nn.LayerNorm(width)
         self.keys = nn.Parameter(F.normalize(torch.randn(config.drafts, condition), dim=1))
-        self.drafts = nn.Parameter(torch.randn(config.drafts, features + 1) / features**0.5)
+        self.drafts = nn.Parameter(0.1 * torch.randn(config.drafts, features + 1))
         self.mask = Mlp(width, config.hidden, config.hidden, features + 1)
         for parameter in self.mask.layers[-1].parameters():  # the drafts first, corrections later
             nn.init.zeros_(parameter)
