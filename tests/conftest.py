@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from runtime import Session
+from runtime.engines.llama.client import LlamaProcess
 from runtime.infer import main
 from tests.command import Run
+from tests.processes import PROMPT, SETTINGS, SHORT
 from tests.tiny_bundle import head_plan, make_bundle, write_head
+from tests.tiny_gguf import TinyModel, write_gguf
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IN_CI = bool(os.environ.get("CI"))
@@ -141,3 +144,22 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"cannot mount a tiny disk: {done.stderr.decode().strip()}")
     yield mount
     subprocess.run(["umount", mount], check=True)
+
+
+@pytest.fixture(scope="module")
+def llama_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model."""
+    return write_gguf(tmp_path_factory.mktemp("model") / "model.gguf", TinyModel(context=4096))
+
+
+@pytest.fixture(scope="module")
+def llama(llama_file: Path) -> Iterator[LlamaProcess]:
+    """That model in its worker."""
+    with LlamaProcess(llama_file, SETTINGS) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def llama_answer(llama: LlamaProcess) -> str:
+    """The right answer to the short question."""
+    return llama.generate(PROMPT, SHORT).text

@@ -6,8 +6,14 @@ import time
 from pathlib import Path
 
 from runtime.engines.llama.client import LlamaProcess
+from runtime.engines.llama.options import GenerationOptions, LlamaSettings
+from runtime.engines.llama.prompts import TextPart
 
-__all__ = ["pid_of", "wait_until_gone"]
+__all__ = ["PROMPT", "SETTINGS", "SHORT", "pid_of", "wait_until_gone"]
+
+SETTINGS = LlamaSettings(context_tokens=2048, batch_tokens=32, sequences=2, memory_bytes=1 << 28)
+PROMPT = (TextPart("the lesion in the brain"),)
+SHORT = GenerationOptions(max_tokens=4)
 
 
 def pid_of(model: LlamaProcess) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,53 +15,32 @@ from runtime.engines.llama.gguf_header import FileIdentity
 from runtime.engines.llama.messages import Event, Failed, Load, Ready
 from runtime.engines.llama.options import GenerationOptions, LlamaSettings
 from runtime.engines.llama.process import WorkerProcess
-from runtime.engines.llama.prompts import TextPart, TokenPart
+from runtime.engines.llama.prompts import TokenPart
 from runtime.errors import BundleError, DeviceError, LanguageError, UsageError
-from tests.processes import pid_of, wait_until_gone
+from tests.processes import PROMPT, SETTINGS, SHORT, pid_of, wait_until_gone
 from tests.tiny_gguf import TinyModel, write_gguf
-
-SETTINGS = LlamaSettings(context_tokens=2048, batch_tokens=32, sequences=2, memory_bytes=1 << 28)
-PROMPT = (TextPart("the lesion in the brain"),)
-SHORT = GenerationOptions(max_tokens=4)
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("model") / "model.gguf", TinyModel(context=4096))
-
-
-@pytest.fixture(scope="module")
-def model(path: Path) -> Iterator[LlamaProcess]:
-    with LlamaProcess(path, SETTINGS) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def expected(model: LlamaProcess) -> str:
-    """The right answer to the short question."""
-    return model.generate(PROMPT, SHORT).text
 
 
 @pytest.mark.parametrize("name", ["qwen2", "qwen3", "gemma3"])
 def test_other_families_are_loaded_and_answer(name: str, tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "model.gguf", TinyModel(architecture=name))
-    with LlamaProcess(path, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
+    llama_file = write_gguf(tmp_path / "model.gguf", TinyModel(architecture=name))
+    with LlamaProcess(llama_file, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
         assert len(model.generate(PROMPT, SHORT).tokens) <= 4
 
 
 def test_sentencepiece_text_survives(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "model.gguf", TinyModel(tokenizer="llama"))
-    with LlamaProcess(path, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
+    llama_file = write_gguf(tmp_path / "model.gguf", TinyModel(tokenizer="llama"))
+    with LlamaProcess(llama_file, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
         answer = model.generate(PROMPT, GenerationOptions(grammar='root ::= "Läsion: µ"', max_tokens=32))
     assert (answer.text, answer.stop) == ("Läsion: µ", "end")
 
 
 def test_file_replaced_after_the_check_is_not_loaded(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "model.gguf")
+    llama_file = write_gguf(tmp_path / "model.gguf")
     settings = LlamaSettings(context_tokens=64, memory_bytes=1 << 28)
-    with LlamaProcess(path, settings) as model:
+    with LlamaProcess(llama_file, settings) as model:
         other = write_gguf(tmp_path / "other.gguf", TinyModel(seed=1))
-        other.replace(path)
+        other.replace(llama_file)
         model.generate(PROMPT, SHORT)  # the one that was checked is loaded
         os.kill(pid_of(model), signal.SIGKILL)
         assert wait_until_gone(pid_of(model))
@@ -71,10 +49,10 @@ def test_file_replaced_after_the_check_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_file_cut_short_in_use_kills_nobody(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "model.gguf")
-    with LlamaProcess(path, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
+    llama_file = write_gguf(tmp_path / "model.gguf")
+    with LlamaProcess(llama_file, LlamaSettings(context_tokens=64, memory_bytes=1 << 28)) as model:
         worker, before = pid_of(model), model.generate(PROMPT, SHORT).text
-        os.truncate(path, 10_000)
+        os.truncate(llama_file, 10_000)
         assert model.generate(PROMPT, SHORT).text == before
         assert pid_of(model) == worker
 
@@ -90,9 +68,9 @@ def loaded(path: Path, settings: LlamaSettings, identity: FileIdentity | None = 
         return event, int(Path(f"/proc/{worker.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
-def test_worker_compares_the_file_with_the_one_checked(path: Path) -> None:
-    size = path.stat().st_size
-    event, _ = loaded(path, SETTINGS, FileIdentity(1, 2, size, 3))
+def test_worker_compares_the_file_with_the_one_checked(llama_file: Path) -> None:
+    size = llama_file.stat().st_size
+    event, _ = loaded(llama_file, SETTINGS, FileIdentity(1, 2, size, 3))
     assert isinstance(event, Failed)
     assert (event.kind, "changed or replaced" in event.message) == ("bundle", True)
 
@@ -100,16 +78,16 @@ def test_worker_compares_the_file_with_the_one_checked(path: Path) -> None:
 def test_memory_limit_is_kept(tmp_path: Path) -> None:
     model = TinyModel(width=512, blocks=5)
     zeros = {name: np.zeros_like(tensor) for name, tensor in model.tensors().items()}
-    path = write_gguf(tmp_path / "model.gguf", model, zeros)
+    llama_file = write_gguf(tmp_path / "model.gguf", model, zeros)
     small = LlamaSettings(context_tokens=512, memory_bytes=96 << 20)
     with pytest.raises(DeviceError, match="needs at least 112 MiB with this context, and has 96 MiB"):
-        LlamaProcess(path, small)
-    event, most = loaded(path, small)  # without that check in front
+        LlamaProcess(llama_file, small)
+    event, most = loaded(llama_file, small)  # without that check in front
     assert isinstance(event, Failed)
     assert event.kind == "device"
     assert "memory" in event.message
     assert most < small.memory_bytes
-    event, most = loaded(path, LlamaSettings(context_tokens=512, memory_bytes=256 << 20))
+    event, most = loaded(llama_file, LlamaSettings(context_tokens=512, memory_bytes=256 << 20))
     assert isinstance(event, Ready)
     assert event.peak_bytes <= most < 256 << 20
 
@@ -118,46 +96,48 @@ def test_memory_limit_is_kept(tmp_path: Path) -> None:
 def test_memory_that_almost_suffices_kills_the_worker_only(memory: int, tmp_path: Path) -> None:
     model = TinyModel(width=512, blocks=5)
     zeros = {name: np.zeros_like(tensor) for name, tensor in model.tensors().items()}
-    path = write_gguf(tmp_path / "model.gguf", model, zeros)
+    llama_file = write_gguf(tmp_path / "model.gguf", model, zeros)
     with pytest.raises(DeviceError, match="memory"):
-        LlamaProcess(path, LlamaSettings(context_tokens=64, memory_bytes=memory << 20))
+        LlamaProcess(llama_file, LlamaSettings(context_tokens=64, memory_bytes=memory << 20))
 
 
 def test_weights_that_are_not_numbers_are_noticed(tmp_path: Path) -> None:
     tensors = TinyModel().tensors()
     tensors["blk.1.ffn_up.weight"][3, 5] = np.nan
-    path = write_gguf(tmp_path / "model.gguf", tensors=tensors)
+    llama_file = write_gguf(tmp_path / "model.gguf", tensors=tensors)
     settings = LlamaSettings(context_tokens=64, memory_bytes=1 << 28)
-    with LlamaProcess(path, settings) as model, pytest.raises(LanguageError, match="computes NaN"):
+    with LlamaProcess(llama_file, settings) as model, pytest.raises(LanguageError, match="computes NaN"):
         model.generate(PROMPT, SHORT)
 
 
-def test_context_is_what_was_asked_for(path: Path) -> None:
+def test_context_is_what_was_asked_for(llama_file: Path) -> None:
     # llama.cpp rounds up to 256; a prompt or an answer does not get more than was asked for.
-    with LlamaProcess(path, LlamaSettings(context_tokens=40, memory_bytes=1 << 28)) as model:
+    with LlamaProcess(llama_file, LlamaSettings(context_tokens=40, memory_bytes=1 << 28)) as model:
         with pytest.raises(UsageError, match="a prompt of 40 tokens leaves no room in a context of 40"):
             model.generate((TokenPart((5,) * 40),), SHORT)
         answer = model.generate((TokenPart((5,) * 30),), GenerationOptions(grammar="root ::= [a-z]+"))
         assert (len(answer.tokens), answer.stop) == (11, "length")
 
 
-def test_requests_that_do_not_fit_are_refused_and_harm_nothing(model: LlamaProcess, expected: str) -> None:
-    worker = pid_of(model)
+def test_requests_that_do_not_fit_are_refused_and_harm_nothing(
+    llama: LlamaProcess, llama_answer: str
+) -> None:
+    worker = pid_of(llama)
     for prompt, words in (
         ((TokenPart((273,)),), "outside the vocabulary"),
         ((TokenPart((5,) * 3000),), "leaves no room"),
         ((), "has no parts"),
     ):
         with pytest.raises(UsageError, match=words):
-            model.generate(prompt, SHORT)
+            llama.generate(prompt, SHORT)
     with pytest.raises(UsageError, match="3 prompts for 2 sequences"):
-        model.generate_batch([PROMPT] * 3, SHORT)
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) == worker
+        llama.generate_batch([PROMPT] * 3, SHORT)
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) == worker
 
 
-def test_settings_that_cannot_be_kept_are_refused(path: Path) -> None:
+def test_settings_that_cannot_be_kept_are_refused(llama_file: Path) -> None:
     with pytest.raises(UsageError, match="trained for 4096"):
-        LlamaProcess(path, LlamaSettings(context_tokens=4097))
+        LlamaProcess(llama_file, LlamaSettings(context_tokens=4097))
     with pytest.raises(DeviceError, match="has no GPU"):
-        LlamaProcess(path, LlamaSettings(context_tokens=64, gpu_layers=1, memory_bytes=1 << 28))
+        LlamaProcess(llama_file, LlamaSettings(context_tokens=64, gpu_layers=1, memory_bytes=1 << 28))

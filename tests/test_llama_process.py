@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +15,24 @@ import pytest
 
 from runtime.engines.llama.client import LlamaProcess
 from runtime.engines.llama.gguf_header import read_header
-from runtime.engines.llama.options import GenerationOptions, LlamaSettings
+from runtime.engines.llama.options import GenerationOptions
 from runtime.engines.llama.prompts import EmbeddingPart, TextPart
 from runtime.errors import DeviceError, LanguageError, UsageError
-from tests.processes import pid_of, wait_until_gone
+from tests.processes import PROMPT, SETTINGS, SHORT, pid_of, wait_until_gone
 from tests.source_tree import ROOT
-from tests.tiny_gguf import TinyModel, write_gguf
 
-SETTINGS = LlamaSettings(context_tokens=2048, batch_tokens=32, sequences=2, memory_bytes=1 << 28)
-PROMPT = (TextPart("the lesion in the brain"),)
 LONG = GenerationOptions(
     grammar="root ::= [a-z]{950} [a-z]{950}", temperature=1.0, max_tokens=1900, deadline_s=60
 )
 """An answer of seconds."""
 
-SHORT = GenerationOptions(max_tokens=4)
 SLACK_S = 3.0
 """Beyond a deadline, on a machine that does other things too."""
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("model") / "model.gguf", TinyModel(context=4096))
-
-
-@pytest.fixture(scope="module")
-def model(path: Path) -> Iterator[LlamaProcess]:
-    with LlamaProcess(path, SETTINGS) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def expected(model: LlamaProcess) -> str:
-    """The right answer to the short question."""
-    return model.generate(PROMPT, SHORT).text
-
-
-def test_text_streams_out_as_it_is_made(model: LlamaProcess) -> None:
+def test_text_streams_out_as_it_is_made(llama: LlamaProcess) -> None:
     pieces: list[str] = []
-    answer = model.generate(PROMPT, SHORT, lambda number, text: pieces.append(text))
+    answer = llama.generate(PROMPT, SHORT, lambda number, text: pieces.append(text))
     assert "".join(pieces) == answer.text
     assert len(pieces) >= len(answer.tokens) == 4
     assert answer.stop == "length"
@@ -62,123 +40,125 @@ def test_text_streams_out_as_it_is_made(model: LlamaProcess) -> None:
     assert 0 < answer.first_token_s <= answer.seconds
 
 
-def test_seed_decides_what_chance_does(model: LlamaProcess) -> None:
+def test_seed_decides_what_chance_does(llama: LlamaProcess) -> None:
     def tokens(seed: int) -> tuple[int, ...]:
-        return model.generate(PROMPT, GenerationOptions(max_tokens=8, temperature=1.0, seed=seed)).tokens
+        return llama.generate(PROMPT, GenerationOptions(max_tokens=8, temperature=1.0, seed=seed)).tokens
 
     assert tokens(1) == tokens(1)
     assert tokens(1) != tokens(2)
 
 
-def test_answer_ends_before_a_text_to_stop_at(model: LlamaProcess) -> None:
+def test_answer_ends_before_a_text_to_stop_at(llama: LlamaProcess) -> None:
     options = GenerationOptions(grammar='root ::= "yes, no###maybe"', stop_texts=("###", "maybe"))
     pieces: list[str] = []
-    answer = model.generate(PROMPT, options, lambda number, text: pieces.append(text))
+    answer = llama.generate(PROMPT, options, lambda number, text: pieces.append(text))
     assert (answer.text, answer.stop, answer.is_whole) == ("yes, no", "stop_text", True)
     assert "".join(pieces) == "yes, no"
 
 
-def test_killed_worker_costs_one_answer(model: LlamaProcess, expected: str) -> None:
-    victim = pid_of(model)
+def test_killed_worker_costs_one_answer(llama: LlamaProcess, llama_answer: str) -> None:
+    victim = pid_of(llama)
     started = time.monotonic()
     with pytest.raises(LanguageError, match="died of SIGKILL; ask again"):
-        model.generate(PROMPT, LONG, lambda number, text: os.kill(victim, signal.SIGKILL))
+        llama.generate(PROMPT, LONG, lambda number, text: os.kill(victim, signal.SIGKILL))
     assert time.monotonic() - started < LONG.deadline_s / 4
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) != victim
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) != victim
 
 
-def test_hanging_worker_is_ended_at_the_deadline(model: LlamaProcess, expected: str) -> None:
-    victim = pid_of(model)
+def test_hanging_worker_is_ended_at_the_deadline(llama: LlamaProcess, llama_answer: str) -> None:
+    victim = pid_of(llama)
     started = time.monotonic()
     options = GenerationOptions(grammar=LONG.grammar, max_tokens=1900, deadline_s=0.7)
     with pytest.raises(LanguageError, match="no answer in time"):
-        model.generate(PROMPT, options, lambda number, text: os.kill(victim, signal.SIGSTOP))
+        llama.generate(PROMPT, options, lambda number, text: os.kill(victim, signal.SIGSTOP))
     assert 0.7 <= time.monotonic() - started < 0.7 + SLACK_S
     assert wait_until_gone(victim)
-    assert model.generate(PROMPT, SHORT).text == expected
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
-def test_worker_that_reads_nothing_is_ended_at_the_deadline(model: LlamaProcess, expected: str) -> None:
+def test_worker_that_reads_nothing_is_ended_at_the_deadline(llama: LlamaProcess, llama_answer: str) -> None:
     rows = EmbeddingPart(np.zeros((2000, 64), np.float32))  # more than a pipe holds
-    os.kill(pid_of(model), signal.SIGSTOP)
+    os.kill(pid_of(llama), signal.SIGSTOP)
     with pytest.raises(LanguageError, match="no answer in time"):
-        model.generate((rows,), GenerationOptions(deadline_s=0.3))
-    assert model.generate(PROMPT, SHORT).text == expected
+        llama.generate((rows,), GenerationOptions(deadline_s=0.3))
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
-def test_deadline_gives_what_there_is(model: LlamaProcess, expected: str) -> None:
-    worker, started = pid_of(model), time.monotonic()
+def test_deadline_gives_what_there_is(llama: LlamaProcess, llama_answer: str) -> None:
+    worker, started = pid_of(llama), time.monotonic()
     options = GenerationOptions(grammar=LONG.grammar, max_tokens=1900, deadline_s=0.2, temperature=1.0)
-    answer = model.generate(PROMPT, options)
+    answer = llama.generate(PROMPT, options)
     assert time.monotonic() - started < 0.2 + SLACK_S
     assert (answer.stop, answer.is_whole) == ("deadline", False)
     assert 0 < len(answer.tokens) < 1900
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) == worker
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) == worker
 
 
-def test_deadline_before_the_first_token_gives_an_empty_answer(model: LlamaProcess, expected: str) -> None:
-    worker = pid_of(model)
+def test_deadline_before_the_first_token_gives_an_empty_answer(
+    llama: LlamaProcess, llama_answer: str
+) -> None:
+    worker = pid_of(llama)
     question = (TextPart("what is in the picture " * 60),)
-    answer = model.generate(question, GenerationOptions(deadline_s=1e-6))
+    answer = llama.generate(question, GenerationOptions(deadline_s=1e-6))
     assert (answer.text, answer.tokens, answer.stop) == ("", (), "deadline")
     assert answer.prompt_tokens > 1000
     with pytest.raises(LanguageError, match="stopped before there were logits"):
-        model.logits(question, deadline_s=1e-6)
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) == worker
+        llama.logits(question, deadline_s=1e-6)
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) == worker
 
 
 @pytest.mark.parametrize("thread", ["same", "other"])
-def test_cancelled_answer_is_cut_off(thread: str, model: LlamaProcess, expected: str) -> None:
-    worker, seen = pid_of(model), []
+def test_cancelled_answer_is_cut_off(thread: str, llama: LlamaProcess, llama_answer: str) -> None:
+    worker, seen = pid_of(llama), []
 
     def on_token(number: int, text: str) -> None:
         seen.append(text)
         if len(seen) == 3:
             if thread == "same":
-                model.cancel()
+                llama.cancel()
             else:
-                canceller = threading.Thread(target=model.cancel)
+                canceller = threading.Thread(target=llama.cancel)
                 canceller.start()
                 canceller.join()
 
-    answer = model.generate(PROMPT, LONG, on_token)
+    answer = llama.generate(PROMPT, LONG, on_token)
     assert (answer.stop, answer.is_whole) == ("cancelled", False)
     assert 3 <= len(answer.tokens) < 1900
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) == worker
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) == worker
 
 
-def test_cancellation_when_nothing_runs_is_forgotten(model: LlamaProcess, expected: str) -> None:
+def test_cancellation_when_nothing_runs_is_forgotten(llama: LlamaProcess, llama_answer: str) -> None:
     for _ in range(3):
-        model.cancel()
-    assert model.generate(PROMPT, SHORT).text == expected
+        llama.cancel()
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
-def test_error_of_a_listener_comes_through(model: LlamaProcess, expected: str) -> None:
-    worker = pid_of(model)
+def test_error_of_a_listener_comes_through(llama: LlamaProcess, llama_answer: str) -> None:
+    worker = pid_of(llama)
 
     def on_token(number: int, text: str) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        model.generate(PROMPT, LONG, on_token)
-    assert model.generate(PROMPT, SHORT).text == expected
-    assert pid_of(model) == worker
+        llama.generate(PROMPT, LONG, on_token)
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
+    assert pid_of(llama) == worker
 
 
-def test_interrupted_caller_leaves_no_answer_for_the_next(model: LlamaProcess, expected: str) -> None:
+def test_interrupted_caller_leaves_no_answer_for_the_next(llama: LlamaProcess, llama_answer: str) -> None:
     def on_token(number: int, text: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        model.generate(PROMPT, LONG, on_token)
-    assert model.generate(PROMPT, SHORT).text == expected
+        llama.generate(PROMPT, LONG, on_token)
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
-def test_second_thread_waits_and_says_so_when_it_is_too_long(model: LlamaProcess, expected: str) -> None:
+def test_second_thread_waits_and_says_so_when_it_is_too_long(llama: LlamaProcess, llama_answer: str) -> None:
     answers: list[str] = []
 
     def on_token(number: int, text: str) -> None:
@@ -186,21 +166,21 @@ def test_second_thread_waits_and_says_so_when_it_is_too_long(model: LlamaProcess
             second = threading.Thread(target=ask)
             second.start()
             second.join()
-            model.cancel()
+            llama.cancel()
 
     def ask() -> None:
         try:
-            model.generate(PROMPT, GenerationOptions(deadline_s=0.1))
+            llama.generate(PROMPT, GenerationOptions(deadline_s=0.1))
         except LanguageError as error:
             answers.append(str(error))
 
-    model.generate(PROMPT, LONG, on_token)
+    llama.generate(PROMPT, LONG, on_token)
     assert ["busy" in answer for answer in answers] == [True]
-    assert model.generate(PROMPT, SHORT).text == expected
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
-def test_restarts_pause_after_crashes_in_a_row(path: Path) -> None:
-    with LlamaProcess(path, SETTINGS) as model:
+def test_restarts_pause_after_crashes_in_a_row(llama_file: Path) -> None:
+    with LlamaProcess(llama_file, SETTINGS) as model:
 
         def kill(number: int, text: str) -> None:
             os.kill(pid_of(model), signal.SIGKILL)
@@ -214,14 +194,14 @@ def test_restarts_pause_after_crashes_in_a_row(path: Path) -> None:
         assert len(model.generate(PROMPT, SHORT).tokens) == 4
 
 
-def test_worker_ended_between_requests_is_replaced(model: LlamaProcess, expected: str) -> None:
-    os.kill(pid_of(model), signal.SIGKILL)
-    assert wait_until_gone(pid_of(model))
-    assert model.generate(PROMPT, SHORT).text == expected
+def test_worker_ended_between_requests_is_replaced(llama: LlamaProcess, llama_answer: str) -> None:
+    os.kill(pid_of(llama), signal.SIGKILL)
+    assert wait_until_gone(pid_of(llama))
+    assert llama.generate(PROMPT, SHORT).text == llama_answer
 
 
 @pytest.mark.parametrize("holder", [False, True], ids=["alone", "while a fork holds the pipes"])
-def test_worker_ends_with_its_parent(holder: bool, path: Path) -> None:
+def test_worker_ends_with_its_parent(holder: bool, llama_file: Path) -> None:
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
@@ -234,7 +214,7 @@ def test_worker_ends_with_its_parent(holder: bool, path: Path) -> None:
         "print(model.pid, child, flush=True)\n"
         "time.sleep(30)\n"
     )
-    command = [sys.executable, "-W", "ignore", "-c", program, str(path), str(holder)]
+    command = [sys.executable, "-W", "ignore", "-c", program, str(llama_file), str(holder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
@@ -248,8 +228,8 @@ def test_worker_ends_with_its_parent(holder: bool, path: Path) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def test_closed_model_says_so(path: Path) -> None:
-    model = LlamaProcess(path, SETTINGS)
+def test_closed_model_says_so(llama_file: Path) -> None:
+    model = LlamaProcess(llama_file, SETTINGS)
     worker = pid_of(model)
     model.close()
     model.close()
@@ -258,15 +238,15 @@ def test_closed_model_says_so(path: Path) -> None:
         model.generate(PROMPT, SHORT)
 
 
-def test_without_the_library_only_this_is_missing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_only_this_is_missing(llama_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(DeviceError, match=r'not installed; pip install "zeus-edge\[llm\]"'):
-        LlamaProcess(path, SETTINGS)
-    assert read_header(path).architecture == "llama"
+        LlamaProcess(llama_file, SETTINGS)
+    assert read_header(llama_file).architecture == "llama"
 
 
-def test_description_says_what_runs(model: LlamaProcess) -> None:
-    description = model.description
+def test_description_says_what_runs(llama: LlamaProcess) -> None:
+    description = llama.description
     assert (description.name, description.device, description.precision) == ("llama.cpp", "cpu", "F32")
     assert description.version == "0.3.36"
-    assert 0 < model.peak_bytes < SETTINGS.memory_bytes
+    assert 0 < llama.peak_bytes < SETTINGS.memory_bytes

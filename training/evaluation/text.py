@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training.conditions import TextModel
 from training.instructions import Instruction, Writer
 from training.instructions.wordings import Part
-from training.networks.text import MOST_TOKENS
 from training.tasks.text import TextTraining
-from training.tokens import padded
 
 __all__ = ["evaluate_text"]
 
@@ -60,10 +57,9 @@ def evaluate_text(config: TextTraining, runs: Path) -> list[dict[str, Any]]:
     return rows
 
 
-@torch.no_grad()
 def _found(model: TextModel, texts: list[Instruction]) -> tuple[list[str], NDArray[np.float32]]:
     """The nearest target of each text, and how much nearer it is than the next."""
-    ids = padded(model.task.tokenizer, [text.text for text in texts], MOST_TOKENS)
-    cosines, order = model.network(torch.from_numpy(ids)).sort(dim=1, descending=True)
+    cosines = model.embed([text.text for text in texts]) @ model.network.anchors.T
+    cosines, order = cosines.sort(dim=1, descending=True)
     margins = (cosines[:, 0] - cosines[:, 1]).numpy()
     return [model.task.targets[n] for n in order[:, 0].tolist()], margins

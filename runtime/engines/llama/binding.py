@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from runtime.engines.llama.native_log import NativeLog
 from runtime.engines.llama.options import LlamaSettings
 from runtime.errors import BundleError, DeviceError, LanguageError, UsageError
 
-__all__ = ["LlamaModel", "StoppedError", "library_is_installed", "library_version", "load_library"]
+__all__ = ["LlamaModel", "StoppedError", "find_library", "library_version", "load_library"]
 
 _LONGEST_PIECE = 1 << 16
 
@@ -32,9 +33,16 @@ class StoppedError(Exception):
     """A computation was stopped because `should_stop` said so; what it had computed is gone."""
 
 
-def library_is_installed() -> bool:
-    """Whether llama-cpp-python is there; it is not loaded for that."""
-    return importlib.util.find_spec("llama_cpp") is not None
+def find_library() -> ModuleSpec:
+    """Where llama-cpp-python is; it is not loaded for that.
+
+    Raises:
+        DeviceError: It is not installed.
+    """
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None:
+        raise DeviceError('llama-cpp-python is not installed; pip install "zeus-edge[llm]"')
+    return spec
 
 
 def library_version() -> str:
@@ -54,9 +62,7 @@ def load_library() -> Any:
         DeviceError: It is not installed, or its library cannot be loaded.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else an idle thread burns what another one needs
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None:
-        raise DeviceError('llama-cpp-python is not installed; pip install "zeus-edge[llm]"')
+    spec = find_library()
     if "llama_cpp" not in sys.modules:
         sys.modules["llama_cpp"] = importlib.util.module_from_spec(spec)  # made, not run
     try:

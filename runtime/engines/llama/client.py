@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription
-from runtime.engines.llama.binding import library_is_installed, library_version
+from runtime.engines.llama.binding import find_library, library_version
 from runtime.engines.llama.gguf_header import GgufHeader
 from runtime.engines.llama.grammar import parse_grammar
 from runtime.engines.llama.grammar_match import GrammarState, begin
@@ -65,8 +65,7 @@ class LlamaProcess:
     def __init__(
         self, model: Path, settings: LlamaSettings | None = None, load_deadline_s: float = 120.0
     ) -> None:
-        if not library_is_installed():
-            raise DeviceError('llama-cpp-python is not installed; pip install "zeus-edge[llm]"')
+        find_library()
         self._lock = threading.Lock()
         self._number = 0
         self._is_closed = False
