@@ -24,6 +24,7 @@ from runtime.manifest import (
     Measured,
     ModelGrid,
     Network,
+    Recipe,
     Target,
     Tensor,
     TextEncoder,
@@ -47,6 +48,7 @@ __all__ = [
     "Measured",
     "ModelGrid",
     "Network",
+    "Recipe",
     "Target",
     "Tensor",
     "TextEncoder",
@@ -142,8 +144,14 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """
     check_manifest(manifest)
     document = dataclasses.asdict(manifest)
-    if manifest.instructions is None:
-        del document["instructions"]  # such bundles are what they were before there were any
+    for name in ("instructions", "recipe"):
+        if document[name] is None:
+            del document[name]  # such bundles are what they were before there were any
+    given = document.get("instructions")
+    networks = [document["encoder"], *((given["decoder"], given["text"]["network"]) if given else ())]
+    for network in networks:
+        if (network["precision"], network["weights"]) == ("fp32", ""):
+            del network["precision"], network["weights"]  # so are these
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Measured",
     "ModelGrid",
     "Network",
+    "Recipe",
     "Target",
     "Tensor",
     "TextEncoder",
@@ -52,12 +53,16 @@ class Network:
         inputs: Input tensors, batch first.
         outputs: Output tensors.
         multiple_of: Free axes must be divisible by this.
+        precision: Of most of its arithmetic, as the file has it.
+        weights: File of weights that are too large for the ONNX file; "" where there is none.
     """
 
     file: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     multiple_of: int
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Channel:
             `z_score`: of the voxels not stored as 0, the mean becomes 0 (`low`) and the mean plus one
             standard deviation 1 (`high`); voxels stored as 0 become 0.
             `percentile`: the percentiles `low`…`high` of all voxels become 0…1.
+            With a recipe only: `mean_std`: of all voxels, the mean becomes 0 (`low`) and the mean plus one
+            standard deviation 1 (`high`). `body_z_score`: the same of the voxels inside what is not 0 in
+            any channel, holes filled; the others stay. `min_max`: the smallest voxel becomes `low`, the
+            largest `high`. There `z_score` goes by values that are 0, stored so or not.
         low: See above.
         high: See above.
         clamp: Smallest and largest value after normalisation.
@@ -78,7 +87,9 @@ class Channel:
     """
 
     modality: Literal["T1", "T1c", "T2", "FLAIR", "CT"]
-    normalisation: Literal["window", "foreground_mean", "z_score", "percentile"]
+    normalisation: Literal[
+        "window", "foreground_mean", "z_score", "percentile", "mean_std", "body_z_score", "min_max"
+    ]
     low: float
     high: float
     clamp: tuple[float, float]
@@ -87,7 +98,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class ModelGrid:
-    """The grid the encoder sees: axes R, A, S; voxel size; tiles and their overlap."""
+    """The grid the encoder sees: axes R, A, S; voxel size; tiles and their overlap.
+
+    With a recipe: its axes; a spacing of 0 is the scan's own; every tile has just this size.
+    """
 
     spacing_mm: tuple[float, float, float]
     tile_voxels: tuple[int, int, int]
@@ -99,6 +113,7 @@ class Target:
     """What one mask vector stands for; `structure` "" is the background.
 
     In a bundle with instructions all others are empty, with bias 0: they are decoded for each study.
+    In one with a recipe all may be empty, with bias 0: the network then answers with scores.
     """
 
     structure: str
@@ -172,6 +187,44 @@ class Instructions:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a network of others is shown a scan and how its answer is read.
+
+    Its image has the axes of the scan, in an order and with directions of its own: nothing is rotated. It
+    is resampled as a whole and covered by tiles of one size; where it is smaller, 0 is put around it.
+
+    Attributes:
+        axes: Directions in which its axes grow, three letters such as "RAS" or "SRA": each axis of the scan
+            is taken for the one it is nearest to. Or "stored": as files have them, slices first, then rows.
+        order: Of the stored axes: axis n of the image is axis `order[n]` of the scan; (0, 1, 2) with letters.
+        crop: `nonzero`: only the box of what is not 0 in any channel is seen, all else is background.
+        resampling: `field`: old and new voxels fill the same box, cubic splines; where one axis is more than
+            three times as coarse as the others, that one by nearest voxels, as scores are on the way back.
+            `centres`: first voxels have the same centre, linear interpolation.
+        normalised: On the voxels of the scan, before resampling, or on those of the grid.
+        tiles: `even`: spread evenly. `steps`: all one step apart, the last one touches the border.
+        weight: Trust in a tile's voxels: `gaussian`, highest at voxel size // 2; `gaussian_centred`, highest
+            at (size - 1) / 2; or `constant`.
+        mirror: Axes of a tile that are also shown mirrored, in every combination; the mean counts.
+        activation: Of blended scores, before they are resampled.
+
+    Source:
+        `field`, `even` and `gaussian` are nnU-Net v2's rules, `centres`, `steps` and the others MONAI's
+        (`Spacing`, `sliding_window_inference`).
+    """
+
+    axes: str = "RAS"
+    order: tuple[int, int, int] = (0, 1, 2)
+    crop: Literal["nonzero", "none"] = "none"
+    resampling: Literal["field", "centres"] = "centres"
+    normalised: Literal["scan", "grid"] = "grid"
+    tiles: Literal["even", "steps"] = "steps"
+    weight: Literal["gaussian", "gaussian_centred", "constant"] = "gaussian_centred"
+    mirror: tuple[int, ...] = ()
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`bundle.json`, whole. Names become file names; other text is shown to people, never interpreted.
 
@@ -195,3 +248,4 @@ class Manifest:
     accuracy: tuple[Measured, ...] = field(default=())
     connected: tuple[str, ...] = field(default=())
     instructions: Instructions | None = None
+    recipe: Recipe | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from runtime.manifest import Channel, Instructions, Manifest, Network
+from runtime.recipe_rules import check_recipe
 from runtime.schema import SchemaError
 from runtime.structure import Code, Structure
 
@@ -38,10 +39,13 @@ def check_manifest(manifest: Manifest) -> None:
     _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -")
     _check_structures(manifest.structures)
     names = {structure.name for structure in manifest.structures}
+    known = manifest.recipe is not None or "brain" in names
+    _require(known, '$.structures: none is called "brain", by which a scan is known for a head')
     _require(set(manifest.connected) <= names, "$.connected: a name is no structure")
     _check_targets(manifest)
     _check_channels(manifest.channels)
     _check_encoder(manifest)
+    check_recipe(manifest)
     files = {entry.path for entry in manifest.files}
     _require(len(files) == len(manifest.files), "$.files: a path appears twice")
     for name in _named_files(manifest):
@@ -50,11 +54,12 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def _named_files(manifest: Manifest) -> tuple[str, ...]:
-    named = (manifest.encoder.file, manifest.golden.image, manifest.golden.features)
-    given = manifest.instructions
-    if given is None:
-        return named
-    return (*named, given.decoder.file, given.text.network.file, given.text.tokenizer, given.bank)
+    networks, others = [manifest.encoder], [manifest.golden.image, manifest.golden.features]
+    if given := manifest.instructions:
+        networks += [given.decoder, given.text.network]
+        others += [given.text.tokenizer, given.bank]
+    weights = [network.weights for network in networks if network.weights]
+    return (*(network.file for network in networks), *weights, *others)
 
 
 def _check_structures(structures: tuple[Structure, ...]) -> None:
@@ -74,7 +79,6 @@ def _check_structures(structures: tuple[Structure, ...]) -> None:
         _require(all(0 <= c <= 255 for c in structure.colour), f"$.structures: colour of {name}")
         for code in (structure.category, structure.kind):
             _require(_is_code(code), f"$.structures: a code of {name} is empty or too long for DICOM")
-    _require("brain" in names, '$.structures: none is called "brain", by which a scan is known for a head')
 
 
 def _is_code(code: Code) -> bool:
@@ -91,8 +95,10 @@ def _check_targets(manifest: Manifest) -> None:
     _require(len(names) <= _CLASSES, f"$.targets: more than {_CLASSES}")
     static = manifest.targets if manifest.instructions is None else manifest.targets[:1]
     features = {len(target.vector) for target in static}
-    _require(len(features) == 1 and 0 < min(features) <= _FEATURES, "$.targets: vectors differ in length")
-    for target in manifest.targets[len(static) :]:
+    scores = manifest.recipe is not None and features == {0}
+    fits = len(features) == 1 and (scores or 0 < min(features) <= _FEATURES)
+    _require(fits, "$.targets: vectors differ in length")
+    for target in manifest.targets if scores else manifest.targets[len(static) :]:
         empty = target.vector == () and target.bias == 0
         _require(empty, f"$.targets: {target.structure!r} is decoded, so its vector is empty and its bias 0")
     for target in static:
@@ -116,12 +122,15 @@ def _check_channels(channels: tuple[Channel, ...]) -> None:
 
 def _check_encoder(manifest: Manifest) -> None:
     grid, network = manifest.grid, manifest.encoder
-    _require(all(0.1 <= s <= 20 for s in grid.spacing_mm), "$.grid: spacing outside 0.1…20 mm")
+    own = manifest.recipe is not None  # such a grid may keep a spacing of the scan
+    credible = all(0.1 <= s <= 20 or (own and s == 0) for s in grid.spacing_mm)
+    _require(credible, "$.grid: spacing outside 0.1…20 mm")
     voxels = grid.tile_voxels[0] * grid.tile_voxels[1] * grid.tile_voxels[2]
     _require(min(grid.tile_voxels) > 0 and voxels <= _TILE_VOXELS, "$.grid: absurd tile size")
     _require(0 <= grid.overlap < 1, "$.grid: overlap outside 0…1")
     _require(0 < network.multiple_of <= 256, "$.encoder: multiple_of outside 1…256")
-    _require(all(n % network.multiple_of == 0 for n in grid.tile_voxels), "$.grid: tile is not a multiple")
+    sides = grid.tile_voxels[1:] if own and grid.tile_voxels[0] == 1 else grid.tile_voxels
+    _require(all(n % network.multiple_of == 0 for n in sides), "$.grid: tile is not a multiple")
     given = manifest.instructions
     outputs = "one output" if given is None else 'the outputs features and "bottom"'
     wanted = 1 if given is None else 2
@@ -129,6 +138,8 @@ def _check_encoder(manifest: Manifest) -> None:
     _require(fits, f"$.encoder: one input and {outputs}")
     tensors = (*network.inputs, *network.outputs)
     _require(all(t.dtype in ("float32", "float16") for t in tensors), "$.encoder: a dtype is no float")
+    if own:
+        return  # `check_recipe` knows its shapes
     channels, features = len(manifest.channels), len(manifest.targets[0].vector)
     _require(network.inputs[0].shape == (1, channels, 0, 0, 0), "$.encoder: input shape")
     _require(network.outputs[0].shape == (1, features, 0, 0, 0), "$.encoder: output shape")
