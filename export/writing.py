@@ -16,8 +16,24 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from runtime.bundle import Bundle, FileEntry, GoldenCase, Manifest, dump_manifest, open_bundle
+from runtime.errors import BundleError
+from runtime.formats.output_folder import output_folder
+from runtime.schema import SchemaError
 
-__all__ = ["Arrays", "Golden", "check_agreement", "golden_case", "put_bundle", "run_onnx"]
+__all__ = [
+    "ANSWER_FILE",
+    "IMAGE_FILE",
+    "Arrays",
+    "Content",
+    "Golden",
+    "check_agreement",
+    "golden_case",
+    "golden_entry",
+    "place_bundle",
+    "put_bundle",
+    "run_onnx",
+    "stage_bundle",
+]
 
 _SIDE = 32
 _TOLERANCE = 2e-2
@@ -25,7 +41,12 @@ _TOLERANCE = 2e-2
 _GOLDEN_TOLERANCE = 2e-3
 """Of the largest golden feature: float16, in which they are stored, rounds to a quarter of that."""
 
+_CHUNK_BYTES = 1 << 20
+MANIFEST, IMAGE_FILE, ANSWER_FILE = "bundle.json", "golden_image.npy", "golden_features.npy"
+
 Arrays = Mapping[str, NDArray[Any]]
+Content = bytes | NDArray[Any] | Path
+"""Of a file of a bundle."""
 
 
 def run_onnx(model: bytes, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -91,34 +112,74 @@ def golden_case(model: bytes, channels: int, expected: Callable[[NDArray[np.floa
     return Golden(image, found["features"].astype(np.float16))
 
 
-def put_bundle(
-    files: Mapping[str, bytes | NDArray[Any]], make: Callable[[tuple[FileEntry, ...]], Manifest], out: Path
+def golden_entry(expected: NDArray[Any], found: NDArray[Any]) -> GoldenCase:
+    """What the manifest says of a golden case: room for twice what was seen, and for float16 in the file."""
+    largest = max(1.0, float(np.abs(expected).max()))
+    seen = float(np.abs(found - expected).max())
+    return GoldenCase(IMAGE_FILE, ANSWER_FILE, round(2 * seen + _GOLDEN_TOLERANCE * largest, 4))
+
+
+def stage_bundle(
+    files: Mapping[str, Content], make: Callable[[tuple[FileEntry, ...]], Manifest], folder: Path
 ) -> Bundle:
-    """Write a bundle to a temporary folder, read it back, and only then replace `out`.
+    """Write a bundle where nobody looks yet, and read it back.
 
     Args:
-        files: Content by name; arrays become `.npy`.
+        files: Content by name; arrays become `.npy`, files are copied.
         make: The manifest for the files as they lie on the disk.
-        out: The bundle's folder.
+        folder: Made anew.
+
+    Raises:
+        BundleError: The manifest contradicts itself.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:
-        folder = Path(name) / "bundle"
-        folder.mkdir()
-        for file, content in files.items():
-            if isinstance(content, bytes):
-                (folder / file).write_bytes(content)
-            else:
-                np.save(folder / file, content)
-        manifest = make(tuple(_entry(path) for path in sorted(folder.iterdir())))
-        (folder / "bundle.json").write_bytes(dump_manifest(manifest))
-        open_bundle(folder)
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file, content in files.items():
+        if isinstance(content, bytes):
+            (folder / file).write_bytes(content)
+        elif isinstance(content, Path):
+            shutil.copyfile(content, folder / file)
+        else:
+            np.save(folder / file, content)
+    manifest = make(tuple(_entry(path) for path in sorted(folder.iterdir())))
+    try:
+        text = dump_manifest(manifest)
+    except SchemaError as error:
+        raise BundleError(
+            f"the bundle would contradict itself ({error}); correct what is said of it"
+        ) from None
+    (folder / MANIFEST).write_bytes(text)
+    return open_bundle(folder)
+
+
+def place_bundle(folder: Path, out: Path, force: bool) -> Bundle:
+    """Put a staged bundle where it shall be, whole or not at all.
+
+    Raises:
+        DestinationError: `out` is there and is not to be replaced, or is no bundle.
+    """
+    with output_folder(out, force, MANIFEST) as work:
+        shutil.copytree(folder, work, dirs_exist_ok=True)
+        work.chmod(0o755)  # unlike a result it holds no patient data
     return open_bundle(out)
 
 
+def put_bundle(
+    files: Mapping[str, Content],
+    make: Callable[[tuple[FileEntry, ...]], Manifest],
+    out: Path,
+    force: bool = False,
+) -> Bundle:
+    """Stage a bundle and put it in place; see those."""
+    with tempfile.TemporaryDirectory(prefix="zeus-edge-") as name:
+        folder = Path(name) / "bundle"
+        stage_bundle(files, make, folder)
+        return place_bundle(folder, out, force)
+
+
 def _entry(path: Path) -> FileEntry:
-    data = path.read_bytes()
-    return FileEntry(path.name, len(data), hashlib.sha256(data).hexdigest())
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return FileEntry(path.name, path.stat().st_size, digest.hexdigest())
