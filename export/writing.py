@@ -165,16 +165,13 @@ def place_bundle(folder: Path, out: Path, force: bool) -> Bundle:
 
 
 def put_bundle(
-    files: Mapping[str, Content],
-    make: Callable[[tuple[FileEntry, ...]], Manifest],
-    out: Path,
-    force: bool = False,
+    files: Mapping[str, Content], make: Callable[[tuple[FileEntry, ...]], Manifest], out: Path
 ) -> Bundle:
-    """Stage a bundle and put it in place; see those."""
+    """Stage a bundle and put it in place of what is there; see those."""
     with tempfile.TemporaryDirectory(prefix="zeus-edge-") as name:
         folder = Path(name) / "bundle"
         stage_bundle(files, make, folder)
-        return place_bundle(folder, out, force)
+        return place_bundle(folder, out, force=True)
 
 
 def _entry(path: Path) -> FileEntry:

@@ -122,8 +122,26 @@ def _train(plans: dict[str, Any], configuration: str, folds: int) -> Path:
         trainer.on_train_epoch_start()
         for _ in range(_STEPS):
             trainer.train_step(next(trainer.dataloader_train))
+        _level(trainer)
         trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
     return Path(trainer.output_folder).parent
+
+
+def _level(trainer: Any) -> None:
+    """Move the last layer's bias to where scores are steep: after so few steps all would be background.
+
+    nnU-Net keeps scores as float16, so on a plateau its own labels are a matter of rounding.
+    """
+    import torch
+
+    trainer.set_deep_supervision_enabled(False)
+    with torch.inference_mode():
+        scores = trainer.network.eval()(next(trainer.dataloader_train)["data"])
+        for value in (1, 2):
+            lead = (scores[:, :value].amax(1) - scores[:, value]).flatten()
+            middle = torch.quantile(lead[::3], torch.tensor([0.01, 0.99])).mean()
+            scores[:, value] += middle
+            trainer.network.decoder.seg_layers[-1].bias[value] += middle
 
 
 def _keys() -> list[str]:

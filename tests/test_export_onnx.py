@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy import ndimage
 
 from export.__main__ import main
+from export.about import About, structures
 from export.graph import WEIGHTS_FILE, ends, read_model, slim, write_model
 from export.proof import run_network
 from runtime import Session
 from runtime.bundle import open_bundle
 from runtime.engines.choose import open_engine
 from runtime.errors import BundleError
+from runtime.schema import build
+from tests.source_tree import ROOT
 from training.metrics import dice
 
 SPACING_MM = (3.0, 2.0, 2.5)
@@ -223,3 +227,14 @@ def test_large_weights_lie_beside_the_network_and_only_listed_ones_are_read(tmp_
     with pytest.raises(BundleError, match="cannot be loaded"):
         open_engine(parted, "cpu", 1)
     assert ends(read_model(parted))[1].shape == (1, 512, 4, 4, 4)
+
+
+def test_the_sidecar_of_the_documentation_is_one() -> None:
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL)
+    about = build(About, json.loads(example))
+    assert about.sight is not None
+    assert [item.kind.scheme for item in structures({1: "liver", 2: "spleen"}, about.labels)] == [
+        "SCT",
+        "99ZEUSEDGE",
+    ]
