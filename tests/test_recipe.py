@@ -14,19 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from runtime.bundle import Channel, Manifest, Target
+from runtime.bundle import Channel
 from runtime.engines.engine import EngineDescription
 from runtime.errors import BundleError, ImageError
 from runtime.kernels import open_kernels
-from runtime.manifest_rules import check_manifest
-from runtime.schema import SchemaError
 from runtime.stages.frame import cut, held_axis, oriented, resampled
 from runtime.stages.intensity import body, normalise
 from runtime.stages.label_scores import label_scores
 from runtime.stages.slide import centred_weight, slide, step_origins
 from runtime.volume import Grid
 from tests.recipes import NNUNET, RECIPE, foreign_manifest
-from tests.tiny_bundle import tiny_manifest
 
 KERNELS = open_kernels("cpu", 1)
 ORIENTATIONS = [
@@ -264,51 +261,3 @@ def test_scores_of_a_held_axis_are_taken_from_the_nearest_slice() -> None:
     expected[2:9, 1:11] = inside.transpose(1, 0, 2)
     assert (found != expected).mean() < 1e-3  # ties of float32 and float64 scores
     assert len(np.unique(found)) == 4
-
-
-def change(**other: Any) -> Callable[[Manifest], Manifest]:
-    return lambda manifest: dataclasses.replace(manifest, **other)
-
-
-def recipe_with(**other: Any) -> Callable[[Manifest], Manifest]:
-    return change(recipe=dataclasses.replace(NNUNET, **other))
-
-
-def test_a_foreign_manifest_obeys_the_rules() -> None:
-    check_manifest(foreign_manifest(NNUNET))
-    check_manifest(foreign_manifest(NNUNET, (1, 8, 8)))
-    check_manifest(foreign_manifest(RECIPE, spacing_mm=(0.0, 1.0, 1.0)))
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        (recipe_with(axes="RAA"), "axes"),
-        (recipe_with(axes="RAS", order=(1, 0, 2)), "order already"),
-        (recipe_with(order=(0, 0, 2)), "permutation"),
-        (recipe_with(mirror=(0, 0)), "mirror"),
-        (recipe_with(mirror=(3,)), "mirror"),
-        (change(channels=(channel("foreground_mean", 0, 0.5),)), "foreground_mean"),
-        (change(channels=(channel("mean_std", 0, 2),)), "low 0 and high 1"),
-        (change(targets=tuple(Target(n, (), 0.0) for n in ("", "shell", "core"))), "every structure"),
-        (change(targets=tuple(Target(n, (), 1.0) for n in ("", "shell", "core", "lesion"))), "bias 0"),
-        (
-            change(targets=tuple(Target(n, (1.0,), 0.0) for n in ("", "shell", "core", "lesion"))),
-            "does not fit",
-        ),
-        (change(recipe=None), "brain"),
-    ],
-)
-def test_a_foreign_manifest_that_contradicts_itself_is_refused(
-    changed: Callable[[Manifest], Manifest], reason: str
-) -> None:
-    with pytest.raises(SchemaError, match=reason):
-        check_manifest(changed(foreign_manifest(NNUNET)))
-
-
-def test_a_body_is_measured_on_the_scan_and_new_kinds_need_a_recipe() -> None:
-    asked = (channel("body_z_score"),)
-    with pytest.raises(SchemaError, match="measured on the scan"):
-        check_manifest(foreign_manifest(RECIPE, channels=asked))
-    with pytest.raises(SchemaError, match="needs a recipe"):
-        check_manifest(dataclasses.replace(tiny_manifest(), channels=asked))
