@@ -7,9 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from runtime.version import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from export.about import About
+    from export.proof import Proof
+    from runtime.bundle import Bundle
 
 __all__ = ["main"]
 
@@ -17,6 +22,7 @@ _EXAMPLES = """\
 sources:
   model.onnx            with model.json beside it, which says how the network sees a scan
   an nnU-Net v2 folder  plans.json, dataset.json, fold_0/checkpoint_final.pth …
+  a training of ours    training/runs/NAME/last.pt of a plain network, or a configuration (zeus-head)
   a MONAI bundle        configs/metadata.json, configs/inference.json, models/model.pt or .ts
 
 examples:
@@ -57,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--folds", metavar="0,1", help="folds of an nnU-Net (default: all that are there)")
     add("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="of each fold (%(default)s)")
     add("--no-mirror", action="store_true", help="show an nnU-Net no mirrored tiles: faster, not the same")
+    add("--runs", type=Path, metavar="DIR", help="folder of our trainings (default: training/runs)")
+    add(
+        "--accuracy",
+        type=Path,
+        metavar="FILE",
+        help="JSON lines of benchmarks.accuracy, for a training of ours",
+    )
     add("--force", action="store_true", help="replace a bundle that is there")
     return parser
 
@@ -77,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> None:
     from export.about import read_about
     from export.convert import Wanted, export_model
-    from export.sources.find import Choice, read_source
+    from export.sources.find import Choice, kind_of, read_source
     from export.writing import MANIFEST
     from runtime.formats.output_folder import check_destination
 
@@ -86,13 +99,29 @@ def _export(options: argparse.Namespace) -> None:
     folds = tuple(part.strip() for part in (options.folds or "").split(",") if part.strip())
     choice = Choice(about, folds, not options.no_mirror, options.checkpoint)
     golden = tuple(tuple(study) for study in options.golden)
-    with TemporaryDirectory(prefix="zeus-edge-") as name:
-        source = read_source(options.source, options.kind, choice, Path(name))
-        bundle, proofs = export_model(source, options.out, Wanted(options.precision, golden, options.force))
+    if (options.kind or kind_of(options.source)) == "training":
+        bundle, proofs = _export_training(options, about)
+    else:
+        with TemporaryDirectory(prefix="zeus-edge-") as name:
+            source = read_source(options.source, options.kind, choice, Path(name))
+            wanted = Wanted(options.precision, golden, options.force)
+            bundle, proofs = export_model(source, options.out, wanted)
     for proof in proofs:
         print(proof.text)
     size = sum(path.stat().st_size for path in bundle.folder.iterdir())
     print(f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}")
+
+
+def _export_training(options: argparse.Namespace, about: About | None) -> tuple[Bundle, tuple[Proof, ...]]:
+    """Our own trainings have several networks, each with a proof of its own, in float32 only."""
+    from export.sources.training_run import RUNS, export_training
+    from runtime.errors import UsageError
+
+    if options.precision != "fp32":
+        raise UsageError("a training of ours is exported with --precision fp32 only")
+    version = None if about is None else about.version
+    runs = options.runs or RUNS
+    return export_training(options.source, options.out, runs, version, options.accuracy, options.force)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,21 @@ class Proof:
     text: str
 
 
-def run_network(network: Path, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Every output of a network by name, from ONNX Runtime on the CPU; weights may lie beside the file."""
+def run_network(network: Path | bytes, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Every output of a network by name, from ONNX Runtime on the CPU; weights may lie beside a file."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    given = network if isinstance(network, bytes) else str(network)
+    session = onnxruntime.InferenceSession(given, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Largest difference over the largest expected value (at least 1e-6); infinite where shapes differ."""
+def relative_error(found: NDArray[Any], expected: NDArray[Any], least: float = 1e-6) -> float:
+    """Largest difference over the largest expected value, or over `least`; infinite where shapes differ."""
     if found.shape != expected.shape:
         return float("inf")
-    largest = max(1e-6, float(np.abs(expected).max()))
+    largest = max(least, float(np.abs(expected).max()))
     return float(np.abs(found.astype(np.float64) - expected).max()) / largest
 
 

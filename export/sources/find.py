@@ -12,8 +12,11 @@ from runtime.errors import UsageError
 
 __all__ = ["KINDS", "Choice", "Kind", "kind_of", "read_source"]
 
-Kind = Literal["onnx", "nnunet", "monai"]
+Kind = Literal["onnx", "nnunet", "monai", "training"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+"""Of `training.config`, which knows torch; an ONNX network is exported without it."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,20 @@ def kind_of(path: Path) -> Kind:
     """
     if path.is_file() and path.suffix == ".onnx":
         return "onnx"
+    if (path.is_file() and path.suffix in (".pt", ".json")) or (_CONFIGS / f"{path}.json").is_file():
+        return "training"
     if (path / "plans.json").is_file():
         return "nnunet"
     if (path / "configs" / "metadata.json").is_file():
         return "monai"
     raise UsageError(
-        f"{path} is no ONNX file, no nnU-Net results folder (plans.json) and no MONAI bundle "
-        f"(configs/metadata.json); use --kind with one of {', '.join(KINDS)} to insist"
+        f"{path} is no ONNX file, no nnU-Net results folder (plans.json), no MONAI bundle "
+        f"(configs/metadata.json) and no training; use --kind with one of {', '.join(KINDS)} to insist"
     )
 
 
 def read_source(path: Path, kind: Kind | None, choice: Choice, work: Path) -> SourceModel:
-    """Read a source of any kind.
+    """Read a source of any kind but a training of ours, which has several networks.
 
     Args:
         path: A file or a folder.
