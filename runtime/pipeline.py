@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -192,6 +192,9 @@ def _follow(
 ) -> Encoded:
     """Show the study to a network of others."""
     manifest, kernels = bundle.manifest, device.kernels
+    if recipe.axes == "stored":
+        told = "the network is shown the scan's axes as they are stored; it knows no left and right"
+        aligned = replace(aligned, assumptions=(*aligned.assumptions, told))
     with clock.stage("prepare"):
         shown = show(aligned.channels, aligned.reference, manifest, recipe, kernels)
     with clock.stage("encode"):

@@ -145,7 +145,9 @@ def test_one_map_is_one_label_above_one_half(scan: Path, tmp_path: Path) -> None
 
 
 def test_a_network_of_slices_sees_slices(scan: Path, tmp_path: Path) -> None:
-    about = sidecar(recipe={"axes": "SRA"})
+    about = sidecar(
+        recipe={"axes": "stored"}
+    )  # in a NIfTI file the slowest axis, here across slices, is last
     about["sight"]["grid"] = {"spacing_mm": [0, 2, 2], "tile_voxels": [1, 16, 16], "overlap": 0.5}
     model = write(tmp_path, network(sides=("i", "j")), about)
     assert main([str(model), "--out", str(tmp_path / "bundle")]) == 0
@@ -154,6 +156,7 @@ def test_a_network_of_slices_sees_slices(scan: Path, tmp_path: Path) -> None:
         assert session.bundle.manifest.encoder.inputs[0].shape == (1, 1, 16, 16)
     assert result.report.model_grid["shape"][0] == 14  # the scan's own slices
     assert len(np.unique(result.labels.voxels)) == 3
+    assert any("as they are stored" in note for note in result.report.assumptions)
 
 
 CHANGES: list[tuple[Callable[[], onnx.ModelProto], dict[str, Any], str]] = [
