@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["VARIANTS", "config", "main"]
 
-_STEPS = 15
+_STEPS = 40
 _NETWORK = {
     "_target_": "UNet",
     "spatial_dims": 3,
@@ -128,7 +128,7 @@ def _train(parser: Any, scan: Path) -> Any:
     image = parser.get_parsed_content("preprocessing")({"image": str(scan)})["image"].as_tensor()[None]
     low, high = torch.quantile(image[image > image.min()][::7], torch.tensor([0.4, 0.85]))
     truth = (image[:, 0] > low).long() + (image[:, 0] > high).long()
-    optimiser = torch.optim.Adam(network.parameters(), 3e-2)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     sides = [16, 32, 16]
     for step in range(_STEPS):
         at = [(7 * step * (n + 1)) % max(1, image.shape[n + 2] - sides[n]) for n in range(3)]
