@@ -26,7 +26,7 @@ BESIDE_PYTHON = {
     "runtime/py.typed",
     *(f"runtime/cuda/sources/{name}" for name in kernel_sources()),
     *(relative(path) for path in (ROOT / "training" / "configs").glob("*.json")),
-    *(relative(path) for path in (ROOT / "training" / "instructions" / "wordings").rglob("*.txt")),
+    *(relative(path) for path in (ROOT / "training" / "instructions").rglob("*.txt")),
     *(f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")),
 }
 
