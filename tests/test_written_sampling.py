@@ -16,39 +16,33 @@ from runtime.language.sentence import parse, write
 from tests.test_written_sentences import HEAD
 from tests.tiny_gguf import TinyModel, write_gguf
 
-PIECES = (
+FRAGMENTS = (
     *(
-        "This is ",
-        "a coronal ",
-        "an axial ",
-        " with thick ",
+        "This is a coronal ",
+        "This is an axial CT scan with ",
+        "T2-weighted MRI with ",
         "slices. Visible: ",
-        ". No lesion is ",
-        "A large ",
+        "thick ",
     ),
     *(
-        "bright lesion is ",
-        "on the ",
-        "left. Segment the ",
-        "CT scan",
-        " MRI",
-        ", the ",
-        " and the ",
-        ", cere",
+        "nothing known. ",
+        "No lesion is seen. Segment the ",
+        "A large bright lesion is ",
+        "in the midline. ",
+        "kidney",
     ),
     *(
-        "cerebellum",
+        "Segment the ",
         "lateral ventricles",
         "outer CSF",
-        "whole ",
-        "brain",
-        "brain.",
-        "kidney",
-        " and",
+        "brain and the ",
+        "whole lesion",
+        ", the ",
+        "and",
         ". ",
-        ", ",
     ),
 )
+PIECES = tuple(text[start:] for text in FRAGMENTS for start in range(len(text) - 1))
 """Tokens across the borders of the grammar's words, right and wrong ones, so that an answer takes fewer."""
 GRAMMAR = sentence_grammar(HEAD)
 WORDS = {word for text in re.findall(r'"([^"]*)"', GRAMMAR) for word in re.findall(r"[\w-]+", text)}
@@ -90,7 +84,7 @@ def test_ten_thousand_sampled_answers_name_only_the_vocabulary(model: LlamaProce
         texts = sampled(model, seed)
         check(texts)
         seen |= set(texts)
-    assert len(seen) > 5_000
+    assert len(seen) > 3_000
 
 
 @pytest.mark.parametrize(
