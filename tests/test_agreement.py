@@ -39,7 +39,7 @@ def told(**other: Any) -> Instruction:
         ((1.0, 2.5, 1.0), "This is a coronal T2-weighted MRI with thick slices."),
         ((2.49, 1.0, 1.0), "This is a sagittal T2-weighted MRI with thin slices."),
         ((1.0, 1.0, 2.4999955), "This is an axial T2-weighted MRI with thick slices."),
-        ((1.0, 1.0, 1.0), "This is an axial T2-weighted MRI with thin slices."),
+        ((1.0, 1.0, 1.0), "This is a sagittal T2-weighted MRI with thin slices."),
     ],
 )
 def test_rule_says_what_geometry_says(spacing_mm: tuple[float, float, float], words: str) -> None:

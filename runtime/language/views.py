@@ -61,9 +61,9 @@ class _Window:
 
 
 def slice_axis(volume: Volume) -> int:
-    """The array axis across slices: that of the largest spacing; of equal ones, the last."""
+    """The array axis across slices: that of the largest spacing; of equal ones the first, along which readers put slices."""
     spacing = volume.spacing_mm
-    return max(axis for axis in range(3) if spacing[axis] * _EQUAL >= spacing.max())
+    return min(axis for axis in range(3) if spacing[axis] * _EQUAL >= spacing.max())
 
 
 def slice_plane(volume: Volume) -> Plane:
