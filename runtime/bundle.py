@@ -18,6 +18,7 @@ from runtime.manifest import (
     SCHEMA,
     Channel,
     FileEntry,
+    FindingWords,
     GoldenCase,
     Instructions,
     Manifest,
@@ -27,6 +28,8 @@ from runtime.manifest import (
     Target,
     Tensor,
     TextEncoder,
+    Vocabulary,
+    WriterModel,
 )
 from runtime.manifest_rules import check_manifest
 from runtime.schema import SchemaError, build
@@ -41,6 +44,7 @@ __all__ = [
     "Bundle",
     "Channel",
     "FileEntry",
+    "FindingWords",
     "GoldenCase",
     "Instructions",
     "Manifest",
@@ -50,6 +54,8 @@ __all__ = [
     "Target",
     "Tensor",
     "TextEncoder",
+    "Vocabulary",
+    "WriterModel",
     "default_bundle",
     "dump_manifest",
     "open_bundle",
@@ -142,8 +148,9 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """
     check_manifest(manifest)
     document = dataclasses.asdict(manifest)
-    if manifest.instructions is None:
-        del document["instructions"]  # such bundles are what they were before there were any
+    for section in ("instructions", "vocabulary", "writer"):
+        if document[section] is None:
+            del document[section]  # such bundles are what they were before there were any
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

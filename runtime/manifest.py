@@ -11,6 +11,7 @@ __all__ = [
     "SCHEMA",
     "Channel",
     "FileEntry",
+    "FindingWords",
     "GoldenCase",
     "Instructions",
     "Manifest",
@@ -20,6 +21,8 @@ __all__ = [
     "Target",
     "Tensor",
     "TextEncoder",
+    "Vocabulary",
+    "WriterModel",
 ]
 
 SCHEMA = "zeus-edge-bundle/1"
@@ -172,6 +175,51 @@ class Instructions:
 
 
 @dataclass(frozen=True)
+class FindingWords:
+    """What a finding is called ("lesion"), and the structure that it is, a union perhaps ("whole_lesion")."""
+
+    structure: str
+    spoken: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that written instructions are made of, and no others. See `runtime/language/sentence.py`.
+
+    Attributes:
+        modalities: Modality of every channel to words, e.g. "T1-weighted MRI".
+        spoken: Structure to words, e.g. "lateral ventricles"; for all that `visible` and `targets` name.
+        visible: Structures that can be called visible, in the order of the bundle.
+        targets: Structures and unions that can be asked for, in the order in which they are said.
+        finding: What is looked for; None where nothing is.
+    """
+
+    modalities: dict[str, str]
+    spoken: dict[str, str]
+    visible: tuple[str, ...]
+    targets: tuple[str, ...]
+    finding: FindingWords | None = None
+
+
+@dataclass(frozen=True)
+class WriterModel:
+    """A language model that writes an instruction from the views of a series.
+
+    Attributes:
+        model: GGUF file.
+        vision: views (S, V, H, W) float32, those of `runtime/language/views.py`, to tokens (S, N, E) float32,
+            E being the model's width; S and N may be free.
+        prompt: UTF-8 file with one "{image}", where the tokens go.
+        most_tokens: Of an instruction.
+    """
+
+    model: str
+    vision: Network
+    prompt: str
+    most_tokens: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`bundle.json`, whole. Names become file names; other text is shown to people, never interpreted.
 
@@ -195,3 +243,5 @@ class Manifest:
     accuracy: tuple[Measured, ...] = field(default=())
     connected: tuple[str, ...] = field(default=())
     instructions: Instructions | None = None
+    vocabulary: Vocabulary | None = None
+    writer: WriterModel | None = None
