@@ -81,7 +81,9 @@ class WriterNetwork(nn.Module):
         return self.language(self.rows(self.vision(views), before, after), after.shape[1])  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def write(self, views: Tensor, before: Tensor, after: Tensor, end: int, most: int = 77) -> list[list[int]]:
+    def write(
+        self, views: Tensor, before: Tensor, after: Tensor, end: int, most: int = 77
+    ) -> list[list[int]]:
         """The likeliest token again and again.
 
         Args:

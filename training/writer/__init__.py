@@ -1,1 +1,1 @@
-"""What the language model of a bundle learns from: small pictures of synthetic scans, and the truth in words."""
+"""What a bundle's language model learns from: pictures of synthetic scans, and the truth in words."""

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from runtime.language.instruction import Finding
 from runtime.language.views import PLANES, Plane
 from training.tissues import CHANNELS
-from training.writer.findings import LesionSeen, Survey, Unclear, find, survey
+from training.writer.findings import Survey, Unclear, find, survey
 from training.writer.heads import Subject
 from training.writer.looks import draw_look
 from training.writer.paint import paint
@@ -42,7 +43,7 @@ class Truth:
     plane: Plane
     is_thick: bool
     visible: tuple[str, ...]
-    lesion: LesionSeen | None
+    lesion: Finding | None
 
 
 @dataclass(frozen=True)

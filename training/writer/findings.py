@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.language.instruction import SIZES, Brightness, Finding, Side, Size
 from training.structures import CLASS_NAMES
 from training.tissues import TISSUES, class_table
 from training.writer.heads import LESIONS, OUTSIDE, Subject
@@ -16,13 +16,8 @@ from training.writer.paint import Painted
 from training.writer.scan import Scan
 from training.writer.slices import FINE, NOTHING, Slices, mean_of_fine
 
-__all__ = ["Brightness", "LesionSeen", "Side", "Size", "Survey", "Unclear", "find", "survey"]
+__all__ = ["Survey", "Unclear", "find", "survey"]
 
-Size = Literal["small", "medium-sized", "large"]
-Brightness = Literal["bright", "dark", "mixed"]
-Side = Literal["left", "right", "both", "midline"]
-
-_SIZES: tuple[Size, ...] = ("small", "medium-sized", "large")
 
 _LEAST_PIXELS = 12
 """Of a structure in all pictures, where it counts as visible."""
@@ -38,8 +33,8 @@ _MIDLINE_MM = 12.0
 
 _CONTRAST = {"CT": (0.012, 0.028)}
 _MR_CONTRAST = (0.025, 0.06)
-"""Mean difference to what is around, of the full brightness: below the first a lesion is not seen, from the second
-on it is."""
+"""Mean difference to what is around, of the full brightness: below the first a lesion is not seen, from the
+second on it is."""
 
 _RING = 3
 """Pixels around a lesion that it is compared with."""
@@ -55,26 +50,11 @@ class Unclear(Exception):  # noqa: N818  # no error: what was drawn is drawn aga
 
 
 @dataclass(frozen=True)
-class LesionSeen:
-    """A lesion, as far as pictures show it.
-
-    Attributes:
-        size: Of the whole lesion.
-        brightness: Against white matter.
-        side: The patient's, of what is seen.
-    """
-
-    size: Size
-    brightness: Brightness
-    side: Side
-
-
-@dataclass(frozen=True)
 class Survey:
     """What pictures show, whatever the modality.
 
     Attributes:
-        visible: Names of structures, in the order of `training.structures`; what lesions are made of is left out.
+        visible: Names of structures, in their order; what lesions are made of is left out.
         lesion: Share of each pixel that is lesion, (V, size, size); None where too little of it is shown.
         around: Which pixels a lesion is compared with, (V, size, size).
         side: Of the lesion.
@@ -112,10 +92,12 @@ def _side(slices: Slices) -> Side:
     """Where the lesion lies that the pictures show.
 
     Raises:
-        Unclear: More on one side than on the other.
+        Unclear: More on one side than on the other, or next to nothing.
     """
     assert slices.right_mm is not None
     right_mm = slices.right_mm[_tables()[0][slices.tissues[0]] > 0]
+    if not right_mm.size:
+        raise Unclear
     share = float((right_mm < 0).mean())
     if (np.abs(right_mm) < _MIDLINE_MM).mean() >= 0.75 and 1 - _UNSURE_SIDE < share < _UNSURE_SIDE:
         return "midline"
@@ -159,11 +141,11 @@ def survey(subject: Subject, scan: Scan, slices: Slices) -> Survey:
     if most < _SEEN_PIXELS:
         raise Unclear
     volume = subject.lesion_ml / abs(float(np.linalg.det(scan.matrix)))
-    size = _SIZES[int(volume >= _SMALL_ML) + int(volume > _LARGE_ML)]
+    size = SIZES[int(volume >= _SMALL_ML) + int(volume > _LARGE_ML)]
     return Survey(visible, lesion, _ring(lesion, slices), _side(slices), size)
 
 
-def find(shown: Survey, painted: Painted, modality: str) -> LesionSeen | None:
+def find(shown: Survey, painted: Painted, modality: str) -> Finding | None:
     """What can be seen of the lesion in one modality.
 
     Raises:
@@ -184,4 +166,4 @@ def find(shown: Survey, painted: Painted, modality: str) -> LesionSeen | None:
         raise Unclear
     ratio = float(values.mean()) / max(painted.white, 1e-3)
     brightness: Brightness = "bright" if ratio > _BRIGHTER else "dark" if ratio < _DARKER else "mixed"
-    return LesionSeen(shown.size, brightness, shown.side)
+    return Finding(shown.size, brightness, shown.side)

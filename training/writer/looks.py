@@ -1,8 +1,8 @@
 """How scanners show tissues: one table of brightnesses for each kind of sequence, and chance around it.
 
-What tells sequences apart stays: the order of fluid, grey and white matter, fat, bone and what takes up contrast
-agent. All else varies widely. Numbers are relative (MR) or Hounsfield units (CT), chosen by eye as in
-`training.tissues`.
+What tells sequences apart stays: the order of fluid, grey and white matter, fat, bone and what takes up
+contrast agent. All else varies widely. Numbers are relative (MR) or Hounsfield units (CT), chosen by eye as
+in `training.tissues`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def _flair(means: NDArray[np.float32], random: Generator) -> None:
 
 def _ct(means: NDArray[np.float32], random: Generator) -> None:
     soft = np.abs(means) < 200
-    means[soft] = means[soft] * random.normal(1, 0.07) + random.normal(0, 3) + random.normal(0, 1.5, soft.sum())
+    means[soft] = (
+        means[soft] * random.normal(1, 0.07) + random.normal(0, 3) + random.normal(0, 1.5, soft.sum())
+    )
     means[~soft] *= random.uniform(0.6, 1.2, (~soft).sum())
     means[0] = -1000
 
@@ -158,7 +160,9 @@ def draw_look(modality: str, random: Generator) -> Look:
     if modality == "CT":
         noise = float(np.exp(random.uniform(np.log(1.5), np.log(14))))
         return Look(modality, means, noise, 0.0, 0.0, float(random.uniform(0, 4)), 1.0, 1.0, blur)
-    means *= np.where(_TISSUE, random.normal(1, 0.02, count), random.normal(1, 0.06, count)).astype(np.float32)
+    means *= np.where(_TISSUE, random.normal(1, 0.02, count), random.normal(1, 0.06, count)).astype(
+        np.float32
+    )
     means[0] = random.uniform(0, 0.04)
     noise = float(np.exp(random.uniform(np.log(0.008), np.log(0.12))))
     return Look(

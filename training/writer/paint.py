@@ -40,13 +40,13 @@ class Painted:
 @lru_cache(maxsize=8)
 def _enlarge(size: int, knots: int) -> NDArray[np.float32]:
     at = np.linspace(0, knots - 1, size)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(knots))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(knots))), np.float32)
 
 
 def _smooth(random: Generator, count: int, size: int, knots: int) -> Pictures:
     """Smooth noise, one field for each picture."""
     enlarge = _enlarge(size, knots)
-    return enlarge @ random.standard_normal((count, knots, knots), np.float32) @ enlarge.T
+    return np.asarray(enlarge @ random.standard_normal((count, knots, knots), np.float32) @ enlarge.T)
 
 
 def _blurred(pictures: Pictures, share: float) -> Pictures:
@@ -58,7 +58,7 @@ def _blurred(pictures: Pictures, share: float) -> Pictures:
     both = rows.copy()
     both[:, :, 1:] += rows[:, :, :-1]
     both[:, :, :-1] += rows[:, :, 1:]
-    return pictures * np.float32(1 - share) + both * np.float32(share / 9)
+    return np.asarray(pictures * np.float32(1 - share) + both * np.float32(share / 9))
 
 
 def _deviation(scan: Scan, slices: Slices, noise: float) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def _deviation(scan: Scan, slices: Slices, noise: float) -> NDArray[np.float32]:
         np.prod([max(1.0, slices.pixel_mm / scan.spacing_mm[n]) for n in range(3) if n != axis])
         for axis, _ in scan.places
     ]
-    return (noise / np.sqrt(np.array(voxels)))[:, None, None].astype(np.float32)
+    return np.asarray((noise / np.sqrt(np.array(voxels)))[:, None, None], np.float32)
 
 
 def _bright(values: NDArray[np.float32], noise: float, random: Generator) -> float:

@@ -1,4 +1,4 @@
-"""Where a scan lies in a head: plane, slices, field and bend, and which pictures `runtime.language.views` makes of it."""
+"""Where a scan lies in a head: plane, slices, field, bend, and which pictures the runtime makes of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ __all__ = ["Scan", "ScanConfig", "Wave", "draw_scan", "field_of"]
 
 _WAVES = 3
 _LEAST_VOXELS = 3
+
+_LEAST_BRAIN = 60
+"""Points of the brain that a scan shows: 13 ml."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def draw_scan(subject: Subject, random: Generator, config: ScanConfig) -> Scan:
         in_voxels = (points - first_mm) / spacing
         found = field_of(in_voxels, tuple(shape), spacing)
         in_brain = ((brain >= first_mm) & (brain < last_mm)).all(1).sum()
-        if found is None or in_brain < 0.3 * min(len(brain), len(in_voxels)) and in_brain < 200:
+        if found is None or in_brain < _LEAST_BRAIN:
             continue
         i, j, k = (int(n) for n in shape)
         return Scan(

@@ -30,7 +30,7 @@ class Slices:
 
     Attributes:
         tissues: (2, V, fine, fine) index into `TISSUES` or `NOTHING`: two samples across a voxel.
-        right_mm: (V, fine, fine) how far right of the head's middle the first sample lies, where there is a lesion.
+        right_mm: (V, fine, fine) how far right of the middle the first sample lies; None without lesions.
         size: Pixels along a side; fine is `FINE` times that.
         pixel_mm: Side of a pixel.
     """
@@ -45,7 +45,7 @@ class Slices:
 def _enlarge(fine: int) -> NDArray[np.float32]:
     """(fine, knots): linear interpolation."""
     at = np.linspace(0, _KNOTS - 1, fine)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(_KNOTS))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(_KNOTS))), np.float32)
 
 
 def _line(scan: Scan, axis: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -54,14 +54,16 @@ def _line(scan: Scan, axis: int, size: int) -> tuple[NDArray[np.float64], NDArra
     step = scan.side_mm / scan.spacing_mm[axis] / fine
     voxel = np.floor(scan.middle[axis] + (np.arange(fine) + 0.5 - fine / 2) * step)
     voxel = voxel[::-1]  # pictures show the left and the lower end last
-    return scan.low_mm[axis] + (voxel + 0.5) * scan.spacing_mm[axis], (voxel >= 0) & (voxel < scan.shape[axis])
+    return scan.low_mm[axis] + (voxel + 0.5) * scan.spacing_mm[axis], (voxel >= 0) & (
+        voxel < scan.shape[axis]
+    )
 
 
 def _shift(scan: Scan) -> NDArray[np.float64]:
     """From the middle of a voxel to the second quarter of it, in mm along the scan's axes."""
     reach = scan.spacing_mm.copy()
     reach[scan.across] = scan.thickness_mm
-    return reach / 4
+    return np.asarray(reach / 4)
 
 
 def look_up(subject: Subject, scan: Scan, size: int) -> Slices:
@@ -134,5 +136,4 @@ def _stripped_table() -> NDArray[np.uint8]:
 def mean_of_fine(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(V, fine, fine) to (V, size, size)."""
     rows = values[:, ::FINE] + values[:, 1::FINE]
-    return (rows[:, :, ::FINE] + rows[:, :, 1::FINE]) * np.float32(1 / FINE**2)
-
+    return np.asarray((rows[:, :, ::FINE] + rows[:, :, 1::FINE]) / np.float32(FINE**2))
