@@ -57,7 +57,9 @@ def subject_with(balls: dict[tuple[float, float, float], float], tissue: str = "
     place = np.stack(np.indices(tissues.shape), -1) - subject.centre
     for middle, radius in balls.items():
         tissues[((place - middle) ** 2).sum(-1) < radius**2] = index_of(tissue)
-    return replace(subject, tissues=tissues, lesion_ml=float((tissues == index_of(tissue)).sum()) / 1000)
+    at = np.rint(subject.points + subject.centre).astype(int)
+    volume = float((tissues == index_of(tissue)).sum()) / 1000
+    return replace(subject, tissues=tissues, kinds=tissues[tuple(at.T)], lesion_ml=volume)
 
 
 def store_heads(cache: Path, names: tuple[str, ...]) -> None:

@@ -53,14 +53,14 @@ class Subject:
         tissues: (I, J, K) index into `TISSUES`, axes R, A, S, 1 mm; its faces are air.
         centre: Index of the brain's centre of mass, (3,); the middle of left and right.
         points: Places of what is no air, on a coarse grid, from the centre in mm, (N, 3).
-        inside: Which of them belong to the brain, (N,).
+        kinds: Tissue of each of them, (N,).
         lesion_ml: Volume of all lesions.
     """
 
     tissues: NDArray[np.uint8]
     centre: NDArray[np.float32]
     points: NDArray[np.float32]
-    inside: NDArray[np.bool_]
+    kinds: NDArray[np.uint8]
     lesion_ml: float
 
 
@@ -107,8 +107,8 @@ def make_subject(head: Head, random: Generator, lesions: LesionConfig, mirrored:
 
 def _points(
     tissues: NDArray[np.uint8], centre: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     coarse = tissues[::_POINT_MM, ::_POINT_MM, ::_POINT_MM]
     index = np.argwhere(coarse != 0)
     points = (index * _POINT_MM - centre).astype(np.float32)
-    return points, ~OUTSIDE[coarse[tuple(index.T)]]
+    return points, coarse[tuple(index.T)]

@@ -19,6 +19,9 @@ _KNOTS = 5
 """Of smooth brightening, along each side of a picture; texture has more."""
 _TEXTURE_KNOTS = 25
 
+_LEAST_POINTS = 200
+"""Of a scan, to tell how bright it is; with fewer, its pictures do."""
+
 Pictures = NDArray[np.float32]
 """(V, size, size), 0 to 1."""
 
@@ -70,10 +73,10 @@ def _deviation(scan: Scan, slices: Slices, noise: float) -> NDArray[np.float32]:
     return np.asarray((noise / np.sqrt(np.array(voxels)))[:, None, None], np.float32)
 
 
-def _bright(values: NDArray[np.float32], noise: float, random: Generator) -> float:
-    """What is shown as white, as `runtime.language.views` finds it."""
-    some = values[:, ::5, ::5].ravel()
-    some = np.abs(some + noise * random.standard_normal(some.shape, np.float32))
+def _bright(scan: Scan, look: Look, voxels: NDArray[np.float32], random: Generator) -> float:
+    """What is shown as white, as `runtime.language.views` finds it in the whole scan."""
+    some = look.means[scan.kinds] if len(scan.kinds) >= _LEAST_POINTS else voxels[:, ::5, ::5].ravel()
+    some = np.abs(some + look.noise * random.standard_normal(some.shape, np.float32))
     some.sort()
     threshold = _MR_FOREGROUND * some[int(0.99 * (len(some) - 1))]
     first = int(np.searchsorted(some, threshold, side="right"))
@@ -98,7 +101,7 @@ def paint(slices: Slices, scan: Scan, look: Look, random: Generator) -> Painted:
     noise = deviation * random.standard_normal((count, size, size), np.float32)
     if look.modality == "CT":
         return _paint_ct(voxels, look, noise, random)
-    bright = _bright(voxels, look.noise, random) / look.gain
+    bright = _bright(scan, look, voxels, random) / look.gain
     seen = mean_of_fine((slices.tissues[0] != NOTHING).astype(np.float32))
     clean = mean_of_fine(voxels)
     image = np.sqrt(clean**2 + np.float32((1.25 * look.floor * look.noise) ** 2)) + noise

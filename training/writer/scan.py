@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.language.views import _HEIGHTS, _MARGIN, _PROFILE, _SAMPLE_MM
 from training.geometry import random_rotation
-from training.writer.heads import Subject
+from training.writer.heads import OUTSIDE, Subject
 
 __all__ = ["Scan", "ScanConfig", "Wave", "draw_scan", "field_of"]
 
@@ -83,6 +83,7 @@ class Scan:
         stripped: What is outside the brain is gone.
         first: (3,) first voxel of what stands out from the background.
         ends: (3,) one past the last.
+        kinds: (N,) tissues of points in it, about as often as they occur.
     """
 
     across: int
@@ -95,6 +96,7 @@ class Scan:
     stripped: bool
     first: NDArray[np.float64]
     ends: NDArray[np.float64]
+    kinds: NDArray[np.uint8]
 
     @property
     def side_mm(self) -> float:
@@ -203,9 +205,10 @@ def draw_scan(subject: Subject, random: Generator, config: ScanConfig) -> Scan:
         matrix = random_rotation(random, config.rotation_deg) * scale
         spacing, thickness = _spacing(across, random, config)
         stripped = bool(random.random() < config.stripped)
-        shown = subject.points[subject.inside] if stripped else subject.points
-        points = shown @ np.linalg.inv(matrix).T
-        brain = points if stripped else points[subject.inside]
+        inside = ~OUTSIDE[subject.kinds]
+        shown = inside if stripped else np.ones_like(inside)
+        points = subject.points[shown] @ np.linalg.inv(matrix).T
+        brain = points[inside[shown]]
         low, high = points.min(0).astype(float), points.max(0).astype(float)
         low[2] = max(low[2], brain[:, 2].min() - random.uniform(5, 90))
         first_mm, last_mm = _field(low, high, across, random, config)
@@ -217,5 +220,15 @@ def draw_scan(subject: Subject, random: Generator, config: ScanConfig) -> Scan:
             continue
         i, j, k = (int(n) for n in shape)
         return Scan(
-            across, (i, j, k), spacing, thickness, first_mm, matrix, _waves(random, config), stripped, *found
+            across=across,
+            shape=(i, j, k),
+            spacing_mm=spacing,
+            thickness_mm=thickness,
+            low_mm=first_mm,
+            matrix=matrix,
+            waves=_waves(random, config),
+            stripped=stripped,
+            first=found[0],
+            ends=found[1],
+            kinds=subject.kinds[shown][((in_voxels >= 0) & (in_voxels < shape)).all(1)],
         )
