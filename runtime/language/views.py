@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runtime.errors import ImageError
 from runtime.volume import Affine, Spacing, Volume
 
-__all__ = ["PLANES", "VIEWS", "Plane", "slice_axis", "slice_plane", "views"]
+__all__ = ["PLANES", "VIEWS", "Plane", "looks_like_ct", "slice_axis", "slice_plane", "views"]
 
 Plane = Literal["sagittal", "coronal", "axial"]
 """Of a picture; in the order of the world axis that stands upright on it: R, A, S."""
@@ -71,6 +71,12 @@ def slice_plane(volume: Volume) -> Plane:
     return PLANES[_world_axes(volume.affine)[slice_axis(volume)]]
 
 
+def looks_like_ct(volume: Volume) -> bool:
+    """Whether values look like Hounsfield units: some of them are air, far below zero."""
+    voxels, spacing = _in_world_order(volume)
+    return _holds_air(_rescaled(volume, voxels[_samples(_steps(voxels.shape, spacing))]))
+
+
 def views(volume: Volume, size: int) -> NDArray[np.float32]:
     """Pictures of a scan of a head.
 
@@ -93,7 +99,7 @@ def views(volume: Volume, size: int) -> NDArray[np.float32]:
     across = _world_axes(volume.affine)[slice_axis(volume)]
     voxels, spacing = _in_world_order(volume)
     steps = _steps(voxels.shape, spacing)
-    low, high, window = _head(volume, voxels[tuple(slice(step // 2, None, step) for step in steps)], steps)
+    low, high, window = _head(volume, voxels[_samples(steps)], steps)
     ends = np.minimum(high, voxels.shape)
     middle, side = (low + ends) / 2, float(((ends - low) * spacing).max()) * (1 + 2 * _MARGIN)
     weights = [
@@ -130,6 +136,21 @@ def _steps(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[int, ...]:
     return tuple(int(step) for step in np.maximum(wanted, least))
 
 
+def _samples(steps: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(step // 2, None, step) for step in steps)
+
+
+def _rescaled(volume: Volume, samples: NDArray[Any]) -> NDArray[np.float64]:
+    """Values of some voxels; 0 where there is none."""
+    values: NDArray[np.float64] = samples.astype(np.float64) * volume.slope + volume.intercept
+    values[~np.isfinite(values)] = 0
+    return values
+
+
+def _holds_air(values: NDArray[np.float64]) -> bool:
+    return bool(np.mean(values <= _AIR_HU) >= _LEAST_AIR)
+
+
 def _head(
     volume: Volume, samples: NDArray[Any], steps: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], _Window]:
@@ -138,9 +159,8 @@ def _head(
     Raises:
         ImageError: Nothing stands out from the background.
     """
-    values = samples.astype(np.float64) * volume.slope + volume.intercept
-    values[~np.isfinite(values)] = 0
-    is_ct = np.mean(values <= _AIR_HU) >= _LEAST_AIR
+    values = _rescaled(volume, samples)
+    is_ct = _holds_air(values)
     threshold = _CT_FOREGROUND_HU if is_ct else _MR_FOREGROUND * np.percentile(values, 99)
     foreground = values > threshold
     if values.max() == values.min() or not foreground.any() or (not is_ct and threshold <= 0):
