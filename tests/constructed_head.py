@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training import anatomy
 from training.anatomy import Head
@@ -14,6 +16,8 @@ from training.tissues import index_of
 from training.writer.heads import Subject, make_subject
 
 __all__ = ["constructed_head", "store_heads", "subject_with"]
+
+Mask = NDArray[np.bool_]
 
 _SHAPE = (150, 180, 160)
 _CENTRE = np.array([75.0, 90.0, 85.0], np.float32)
@@ -36,12 +40,21 @@ _ELLIPSOIDS = (
 """Tissue, middle from the centre and semi-axes, mm."""
 
 
+def _inside(shape: tuple[int, ...], middle: NDArray[np.float64], reach: float | tuple[float, ...]) -> Mask:
+    """Voxels of an ellipsoid; its middle is an index."""
+    axes = [
+        ((np.arange(n) - m) / r) ** 2
+        for n, m, r in zip(shape, middle, np.broadcast_to(reach, 3), strict=True)
+    ]
+    return axes[0][:, None, None] + axes[1][:, None] + axes[2] < 1
+
+
+@cache
 def constructed_head() -> Head:
     """A healthy head."""
     tissues = np.zeros(_SHAPE, np.uint8)
-    place = np.stack(np.indices(_SHAPE), -1) - _CENTRE
     for name, middle, reach in _ELLIPSOIDS:
-        tissues[(((place - middle) / reach) ** 2).sum(-1) < 1] = index_of(name)
+        tissues[_inside(_SHAPE, _CENTRE + np.array(middle), reach)] = index_of(name)
     return Head(tissues, _CENTRE)
 
 
@@ -54,18 +67,17 @@ def subject_with(balls: dict[tuple[float, float, float], float], tissue: str = "
     """
     subject = make_subject(constructed_head(), np.random.default_rng(0), LesionConfig(0, 0, 0))
     tissues = subject.tissues.copy()
-    place = np.stack(np.indices(tissues.shape), -1) - subject.centre
     for middle, radius in balls.items():
-        tissues[((place - middle) ** 2).sum(-1) < radius**2] = index_of(tissue)
+        tissues[_inside(tissues.shape, subject.centre + np.array(middle), radius)] = index_of(tissue)
     at = np.rint(subject.points + subject.centre).astype(int)
     volume = float((tissues == index_of(tissue)).sum()) / 1000
     return replace(subject, tissues=tissues, kinds=tissues[tuple(at.T)], lesion_ml=volume)
 
 
-def store_heads(cache: Path, names: tuple[str, ...]) -> None:
+def store_heads(folder: Path, names: tuple[str, ...]) -> None:
     """Put the head where `training.anatomy.cached` looks for the tissues of others."""
-    cache.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     head = constructed_head()
     for name in names:
-        path = cache / f"{name}_{anatomy._ENVELOPE_MM:g}_{anatomy._MARGIN_MM:g}.npz"
+        path = folder / f"{name}_{anatomy._ENVELOPE_MM:g}_{anatomy._MARGIN_MM:g}.npz"
         np.savez(path, tissues=head.tissues, centre=head.centre)

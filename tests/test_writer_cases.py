@@ -122,18 +122,18 @@ def statement_about(subject: Subject, config: CaseConfig, modality: str, seed: i
 
 
 @pytest.mark.parametrize(
-    ("balls", "side"),
+    ("balls", "size", "side"),
     [
-        ({(-28.0, 10.0, 12.0): 15.0}, "left"),
-        ({(28.0, 10.0, 12.0): 15.0}, "right"),
-        ({(28.0, 10.0, 12.0): 14.0, (-28.0, 10.0, 12.0): 14.0}, "both"),
-        ({(0.0, 30.0, 12.0): 14.0}, "midline"),
+        ({(-28.0, 10.0, 12.0): 15.0}, "large", "left"),
+        ({(28.0, 10.0, 12.0): 15.0}, "large", "right"),
+        ({(28.0, 10.0, 12.0): 14.0, (-28.0, 10.0, 12.0): 14.0}, "large", "both"),
+        ({(0.0, 30.0, 14.0): 8.0}, "medium-sized", "midline"),
     ],
     ids=["left", "right", "both", "midline"],
 )
 @pytest.mark.parametrize("plane", range(3))
 def test_a_lesion_is_on_the_patients_side(
-    balls: dict[tuple[float, float, float], float], side: str, plane: int
+    balls: dict[tuple[float, float, float], float], size: str, side: str, plane: int
 ) -> None:
     planes = tuple(float(n == plane) for n in range(3))
     config = CaseConfig(scan=replace(PLAIN, planes=planes))
@@ -143,7 +143,7 @@ def test_a_lesion_is_on_the_patients_side(
         assert statement.targets == ("whole_lesion", "brain")
         assert statement.findings is not None
         finding = statement.findings[0]
-        assert (finding.side, finding.brightness, finding.size) == (side, brightness, "large")
+        assert (finding.side, finding.brightness, finding.size) == (side, brightness, size)
 
 
 def test_what_no_picture_shows_is_not_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from torch import Tensor
 from runtime.errors import InstructionError, UsageError
 from runtime.language.instruction import Statement
 from runtime.language.sentence import parse
+from runtime.language.views import views
+from runtime.volume import Volume
 from training.evaluation.writer_series import evaluate_series
 from training.loop import load_average
 from training.networks.writer import WriterNetwork
 from training.tasks.writer import AFTER, BEFORE, WriterTask, WriterTraining
 from training.writer.cases import Case, CaseConfig, draw_cases
+from training.writer.findings import Unclear
 from training.writer.heads import draw_subject
 from training.writer.sentences import VOCABULARY, statement_of
 from training.writer.stream import HeadSource, held_out_heads
@@ -58,6 +62,11 @@ class Author:
             written += self.network.write(part, self._before, self._after, END)
         return [self.task.tokenizer.decode(row) for row in written]
 
+    def say(self, volume: Volume) -> str:
+        """A sentence about a scan."""
+        pictures = views(volume, self.network.vision.config.size)
+        return self.write(self.look(torch.from_numpy(pictures)[None]))[0]
+
 
 def open_author(config: WriterTraining, root: Path, runs: Path) -> Author:
     """A run's averaged weights.
@@ -88,7 +97,8 @@ def held_out_cases(
         random = np.random.default_rng((50, number))
         subject = draw_subject(sources[number % len(sources)](), random)
         for _ in range(scans):
-            yield from draw_cases(subject, random, config)
+            with suppress(Unclear):
+                yield from draw_cases(subject, random, config)
 
 
 def evaluate_writer(config: WriterTraining, root: Path, runs: Path) -> list[dict[str, Any]]:
@@ -118,7 +128,7 @@ def evaluate_writer(config: WriterTraining, root: Path, runs: Path) -> list[dict
         ]
         if kind == "heads":
             rows += [{"run": config.name, **row} for row in _blind(author, visual, written, truths)]
-    return [*rows, *evaluate_series(author.look, author.write, root.parent / "shared" / "data")]
+    return [*rows, *evaluate_series(author.say, root.parent / "shared" / "data")]
 
 
 def _read(text: str) -> Statement | None:

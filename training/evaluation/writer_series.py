@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from runtime.errors import ImageError, InstructionError
 from runtime.formats.nifti_read import read_nifti
 from runtime.formats.study_input import read_study
 from runtime.language.sentence import parse
-from runtime.language.views import slice_plane, views
+from runtime.language.views import slice_plane
 from runtime.study import Modality
 from runtime.volume import Volume
 from training.writer.sentences import VOCABULARY
@@ -89,14 +87,11 @@ def _likeness(volume: Volume) -> float:
     return float(np.corrcoef(some[:, :-1].ravel(), some[:, 1:].ravel())[0, 1])
 
 
-def evaluate_series(
-    look: Callable[[Tensor], Tensor], write: Callable[[Tensor], list[str]], data: Path
-) -> list[dict[str, Any]]:
+def evaluate_series(say: Callable[[Volume], str], data: Path) -> list[dict[str, Any]]:
     """One row for each series, and the share that is right.
 
     Args:
-        look: Pictures to visual tokens.
-        write: Visual tokens to sentences.
+        say: Voxels and affine to a sentence.
         data: The shared data; no rows where it is not there.
     """
     rows: list[dict[str, Any]] = []
@@ -109,7 +104,7 @@ def evaluate_series(
         elif _likeness(known.volume) < _LEAST_LIKENESS:
             rows.append(_skipped(known.name, known.modality, "its voxels were replaced by noise"))
         else:
-            row = _judged(known, look, write)
+            row = _judged(known, say(known.volume))
             many.setdefault(str(Path(known.name).parent), []).append(row)
     for folder, found in many.items():
         rows += found if len(found) < _MANY else [_together(folder, found)]
@@ -121,11 +116,7 @@ def evaluate_series(
     ]
 
 
-def _judged(
-    known: _Known, look: Callable[[Tensor], Tensor], write: Callable[[Tensor], list[str]]
-) -> dict[str, Any]:
-    size = 96
-    text = write(look(torch.from_numpy(views(known.volume, size))[None]))[0]
+def _judged(known: _Known, text: str) -> dict[str, Any]:
     row = _skipped(known.name, known.modality, "")
     try:
         found = parse(text, VOCABULARY)

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from runtime.language.instruction import Finding
+from runtime.language.rules import THICK_MM
 from runtime.language.views import PLANES, Plane
 from training.tissues import CHANNELS
 from training.writer.findings import Survey, Unclear, find, survey
@@ -19,12 +20,10 @@ from training.writer.paint import paint
 from training.writer.scan import Scan, ScanConfig, draw_scan
 from training.writer.slices import Slices, look_up
 
-__all__ = ["THICK_MM", "Case", "CaseConfig", "Truth", "draw_cases"]
+__all__ = ["Case", "CaseConfig", "Truth", "draw_cases"]
 
-THICK_MM = 2.5
-"""Slices so far apart or further are thick."""
-
-_TRIES = 4
+_SCANS, _LOOKS = 30, 4
+"""That are drawn before it is said to be unclear."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,14 @@ def draw_cases(
         random: Where chance comes from.
         config: How cases vary.
         modalities: Which; drawn when absent.
+
+    Raises:
+        Unclear: However it is scanned, people would disagree about this head.
     """
     if modalities is None:
         drawn = random.choice(len(CHANNELS), config.looks, replace=False, p=config.modalities)
         modalities = [CHANNELS[index] for index in drawn]
-    while True:
+    for _ in range(_SCANS):
         scan = draw_scan(subject, random, config.scan)
         slices = look_up(subject, scan, config.size)
         try:
@@ -105,6 +107,7 @@ def draw_cases(
             return [_painted(shown, slices, scan, modality, random) for modality in modalities]
         except Unclear:
             continue
+    raise Unclear
 
 
 def _painted(shown: Survey, slices: Slices, scan: Scan, modality: str, random: Generator) -> Case:
@@ -114,7 +117,7 @@ def _painted(shown: Survey, slices: Slices, scan: Scan, modality: str, random: G
         Unclear: However it is painted, it stays unclear whether a lesion can be seen.
     """
     is_thick = bool(scan.spacing_mm[scan.across] >= THICK_MM)
-    for _ in range(_TRIES):
+    for _ in range(_LOOKS):
         painted = paint(slices, scan, draw_look(modality, random), random)
         try:
             lesion = find(shown, painted, modality)

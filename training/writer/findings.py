@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.language.instruction import SIZES, Brightness, Finding, Side, Size
+from runtime.language.side import _MIDLINE_MM, _MOST
 from training.structures import CLASS_NAMES
 from training.tissues import TISSUES, class_table
 from training.writer.heads import LESIONS, OUTSIDE, Subject
@@ -25,11 +26,8 @@ _LEAST_PIXELS = 12
 _SEEN_PIXELS, _UNSEEN_PIXELS = 8.0, 2.5
 """Of a lesion in the picture that shows most of it: from here on it is seen, below it is not."""
 
-_ONE_SIDE, _UNSURE_SIDE = 0.84, 0.7
-"""Of what is seen of a lesion: from here on it is on one side; between both numbers nobody can say."""
-
-_MIDLINE_MM = 12.0
-"""Three quarters of a lesion in the midline lie so close to it."""
+_UNSURE = 0.06
+"""Shares so near to the limit of `runtime.language.side` are taught to nobody."""
 
 _CONTRAST = {"CT": (0.012, 0.028)}
 _MR_CONTRAST = (0.025, 0.06)
@@ -89,23 +87,24 @@ def _visible(slices: Slices) -> tuple[str, ...]:
 
 
 def _side(slices: Slices) -> Side:
-    """Where the lesion lies that the pictures show.
+    """Where the lesion lies that the pictures show, by the runtime's own limits.
 
     Raises:
-        Unclear: More on one side than on the other, or next to nothing.
+        Unclear: It is near one of them, or next to nothing is shown.
     """
     assert slices.right_mm is not None
     right_mm = slices.right_mm[_tables()[0][slices.tissues[0]] > 0]
     if not right_mm.size:
         raise Unclear
-    share = float((right_mm < 0).mean())
-    if (np.abs(right_mm) < _MIDLINE_MM).mean() >= 0.75 and 1 - _UNSURE_SIDE < share < _UNSURE_SIDE:
-        return "midline"
-    if max(share, 1 - share) >= _ONE_SIDE:
-        return "left" if share > 0.5 else "right"
-    if max(share, 1 - share) > _UNSURE_SIDE:
+    in_middle = float((np.abs(right_mm) <= _MIDLINE_MM).mean())
+    right = float((right_mm > 0).mean())
+    if min(abs(share - _MOST) for share in (in_middle, right, 1 - right)) < _UNSURE:
         raise Unclear
-    return "both"
+    if in_middle > _MOST:
+        return "midline"
+    if right > _MOST:
+        return "right"
+    return "left" if right < 1 - _MOST else "both"
 
 
 def _ring(lesion: NDArray[np.float32], slices: Slices) -> NDArray[np.bool_]:

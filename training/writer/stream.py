@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch.utils.data import IterableDataset
 from training.anatomy import Head, load_label_map
 from training.dataset import HELD_OUT, load_phantom
 from training.writer.cases import Case, CaseConfig, draw_cases
+from training.writer.findings import Unclear
 from training.writer.heads import Subject, draw_subject
 from training.writer.sentences import sentence_of
 
@@ -121,7 +123,8 @@ class CaseStream(IterableDataset[tuple[NDArray[np.uint8], list[str]]]):
             cases: list[Case] = []
             while len(cases) < self._batch:
                 slot = int(random.integers(self._config.subjects))
-                cases += draw_cases(self._subject(held, slot, number), random, self._config.cases)
+                with suppress(Unclear):
+                    cases += draw_cases(self._subject(held, slot, number), random, self._config.cases)
             cases = cases[: self._batch]
             pictures = np.stack([case.pictures for case in cases])
             yield np.rint(pictures * 255).astype(np.uint8), [sentence_of(case.truth) for case in cases]
