@@ -84,7 +84,7 @@ def test_ten_thousand_sampled_answers_name_only_the_vocabulary(model: LlamaProce
         texts = sampled(model, seed)
         check(texts)
         seen |= set(texts)
-    assert len(seen) > 3_000
+    assert len(seen) > 1_000
 
 
 @pytest.mark.parametrize(
