@@ -17,7 +17,7 @@ import torch
 
 from export.gguf_writing import PRECISIONS, About, Precision, gguf_bytes
 from export.onnx_parts import part_onnx
-from export.writer_proof import Proof, prove
+from export.writer_proof import prove
 from runtime.bundle import Network, Tensor, WriterModel
 from runtime.errors import UsageError
 from runtime.version import __version__
@@ -67,13 +67,13 @@ def _model(author: Author) -> WriterModel:
     )
 
 
-def export_writer(author: Author, precision: Precision = "Q8_0", proof: Proof | None = None) -> Exported:
+def export_writer(author: Author, precision: Precision = "Q8_0", cache: Path | None = None) -> Exported:
     """Export a trained writer, after llama.cpp and ONNX Runtime agreed with torch.
 
     Args:
         author: Network and tokenizer.
         precision: Of the language model's weights.
-        proof: What is compared; None compares nothing.
+        cache: Folder for the heads that are shown for the comparison; None compares nothing.
 
     Raises:
         SystemExit: They disagree; says where.
@@ -85,9 +85,9 @@ def export_writer(author: Author, precision: Precision = "Q8_0", proof: Proof | 
     vision = _vision_onnx(author)
     with tempfile.TemporaryDirectory() as name:
         model = gguf_bytes(language, tokenizer, about, precision, Path(name))
-        if proof is not None:
+        if cache is not None:
             exact = gguf_bytes(language, tokenizer, about, "F32", Path(name))
-            prove(author, {"exact": exact, "stored": model}, vision, proof, Path(name))
+            prove(author, {"exact": exact, "stored": model}, vision, cache, Path(name))
     files = {"writer.gguf": model, "vision.onnx": vision, "writer_prompt.txt": PROMPT.encode()}
     return Exported(files, _model(author))
 
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         author = open_author(config, _ROOT, options.runs)
     except UsageError as error:
         parser.error(str(error))
-    made = export_writer(author, options.precision, Proof(options.runs / "heads"))
+    made = export_writer(author, options.precision, options.runs / "heads")
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in made.files.items():
         partial = options.out / f".{name}.partial"

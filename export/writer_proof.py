@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from training.writer.sentences import sentence_of
 from training.writer.stream import phantom_heads
 from training.writer.words import PROMPT
 
-__all__ = ["Proof", "prove"]
+__all__ = ["prove"]
 
 _LOGITS = 1e-3
 """Largest difference of a logit with float32 weights."""
@@ -32,35 +31,20 @@ _SAME = 0.95
 """Of sentences: with rounded weights the likeliest of two equal words may be the other one."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What is compared.
-
-    Attributes:
-        cache: Folder for the phantom heads that are shown.
-        same: Share of sentences that must be the same with rounded weights.
-    """
-
-    cache: Path
-    same: float = _SAME
-
-
-def prove(author: Author, models: Mapping[str, bytes], vision: bytes, proof: Proof, folder: Path) -> None:
+def prove(author: Author, models: Mapping[str, bytes], vision: bytes, cache: Path, folder: Path) -> None:
     """Compare with torch.
 
     Args:
         author: Network and tokenizer.
         models: GGUF files: "exact" with float32 weights, and "stored".
         vision: ONNX.
-        proof: What is compared.
+        cache: Folder for the phantom heads that are shown.
         folder: For files.
 
     Raises:
         SystemExit: Something differs; nothing should be shipped.
     """
-    cases = list(
-        held_out_cases(phantom_heads(proof.cache), author.task.config.stream.cases, _SUBJECTS, _SCANS)
-    )
+    cases = list(held_out_cases(phantom_heads(cache), author.task.config.stream.cases, _SUBJECTS, _SCANS))
     pictures = np.stack([case.pictures for case in cases])
     sentences = [sentence_of(case.truth) for case in cases]
     visual = author.look(torch.from_numpy(pictures))
@@ -77,7 +61,7 @@ def prove(author: Author, models: Mapping[str, bytes], vision: bytes, proof: Pro
         written = [model.generate(_prompt(rows), GenerationOptions(max_tokens=128)).text for rows in tokens]
     wanted = author.write(visual)
     same = float(np.mean([one == other for one, other in zip(written, wanted, strict=True)]))
-    _require(same >= proof.same, f"only {same:.0%} of sentences are those of torch")
+    _require(same >= _SAME, f"only {same:.0%} of sentences are those of torch")
     print(f"sentences: {same:.0%} of {len(wanted)} are those of torch", file=sys.stderr)
 
 

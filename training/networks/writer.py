@@ -82,12 +82,12 @@ class WriterNetwork(nn.Module):
 
     @torch.inference_mode()
     def write(
-        self, views: Tensor, before: Tensor, after: Tensor, end: int, most: int = 77
+        self, visual: Tensor, before: Tensor, after: Tensor, end: int, most: int = 77
     ) -> list[list[int]]:
         """The likeliest token again and again.
 
         Args:
-            views: (N, V, size, size), 0 to 1.
+            visual: (N, visual tokens, width), of pictures.
             before: (B,) token ids before the image.
             after: (A,) token ids between image and answer.
             end: The token after which nothing follows.
@@ -96,8 +96,7 @@ class WriterNetwork(nn.Module):
         Returns:
             Token ids of each answer, without `end`.
         """
-        visual = self.vision(views)
-        written = after.expand(len(views), -1)
+        written = after.expand(len(visual), -1)
         for _ in range(most):
             found = self.language(self.rows(visual, before, written), 1)[:, -1].argmax(-1)
             written = torch.cat([written, found[:, None]], dim=1)
