@@ -77,7 +77,7 @@ def _t1(means: NDArray[np.float32], random: Generator) -> None:
     _grey_white(means, random, *((0.8, 1.5) if gradient_echo else (0.35, 0.9)))
     fluid = (0.08, 0.32) if gradient_echo else (0.2, 0.48)
     fat = _SUPPRESSED if random.random() < 0.15 else (0.8, 2.0) if gradient_echo else (1.0, 3.6)
-    veins = (0.3, 0.85) if gradient_echo else (0.12, 0.5)
+    veins = (0.3, 0.75) if gradient_echo else (0.12, 0.5)
     ranges: dict[tuple[str, ...], Range] = {
         _FLUID: fluid,
         ("fat",): fat,
@@ -94,7 +94,7 @@ def _t1(means: NDArray[np.float32], random: Generator) -> None:
 def _t1c(means: NDArray[np.float32], random: Generator) -> None:
     _t1(means, random)
     ranges: dict[tuple[str, ...], Range] = {
-        _VEINS: (0.95, 1.6),
+        _VEINS: (1.05, 1.7),
         ("mucosa",): (0.85, 1.4),
         ("choroid plexus",): (0.8, 1.3),
         ("enhancing tumour",): (0.95, 1.5),
