@@ -19,7 +19,7 @@ from training.geometry import GeometryConfig, random_fractions
 from training.structures import CLASS_NAMES
 from training.tissues import CHANNELS, class_table
 
-__all__ = ["HeadStream", "StreamConfig", "class_fractions", "load_heads"]
+__all__ = ["HELD_OUT", "HeadStream", "StreamConfig", "class_fractions", "load_heads", "load_phantom"]
 
 HELD_OUT = ("training_seg_18", "training_seg_19", "training_seg_20")
 """Label maps that training never sees."""
@@ -84,10 +84,16 @@ def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list
     """
     paths = [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
     real = [load_label_map(path, cache) for path in paths]
-    return real, [_phantom(seed, cache) for seed in range(1, phantoms + 1)]
+    return real, [load_phantom(seed, cache) for seed in range(1, phantoms + 1)]
 
 
-def _phantom(seed: int, cache: Path) -> Head:
+def load_phantom(seed: int, cache: Path) -> Head:
+    """One head of the analytic phantom.
+
+    Args:
+        seed: Of its random parameters.
+        cache: Folder for its map.
+    """
     from runtime.volume import Grid
     from training.phantom import HeadParameters, sample_labels
 
