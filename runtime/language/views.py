@@ -61,7 +61,7 @@ class _Window:
 
 
 def slice_axis(volume: Volume) -> int:
-    """The array axis across slices: that of the largest spacing; of equal ones the first, along which readers put slices."""
+    """The array axis across slices: that of the largest spacing; of equal ones, the first."""
     spacing = volume.spacing_mm
     return min(axis for axis in range(3) if spacing[axis] * _EQUAL >= spacing.max())
 
