@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from export.writing import check_agreement, run_onnx
 from runtime.engines.llama.client import LlamaProcess
 from runtime.engines.llama.options import GenerationOptions, LlamaSettings
-from runtime.engines.llama.prompts import EmbeddingPart, Prompt, TextPart, TokenPart
+from runtime.engines.llama.prompts import Prompt, TextPart, TokenPart
+from runtime.language.template import split_template
 from training.evaluation.writer import Author, held_out_cases
 from training.tasks.writer import AFTER, BEFORE
 from training.writer.sentences import sentence_of
@@ -66,9 +67,7 @@ def prove(author: Author, models: Mapping[str, bytes], vision: bytes, cache: Pat
 
 
 def _prompt(rows: NDArray[np.float32]) -> Prompt:
-    before, after = PROMPT.split("{image}")
-    image = EmbeddingPart(np.ascontiguousarray(rows, np.float32))
-    return TextPart(before, reads_special_tokens=True), image, TextPart(after, reads_special_tokens=True)
+    return split_template(PROMPT).filled({}, np.ascontiguousarray(rows, np.float32))
 
 
 def _require(holds: bool, fact: str) -> None:

@@ -1,36 +1,36 @@
-"""Who writes a study's instructions: a language model beside the mask's work, or the rule in its place."""
+"""Who writes a study's instructions: a language model beside the mask's work, or the rule in its place.
+
+What a language model needs is imported when one is chosen: starting without one should cost nothing.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runtime.bundle import Bundle, WriterModel
+from runtime.bundle import Bundle, WriterModel, file_sha256
 from runtime.engines.choose import Device, open_engine
-from runtime.engines.llama.binding import find_library
-from runtime.engines.llama.client import LlamaProcess
-from runtime.engines.llama.gguf_header import read_header
-from runtime.engines.llama.options import LlamaSettings
 from runtime.errors import DeviceError, UsageError, ZeusEdgeError
 from runtime.language.draft import Draft
 from runtime.language.rules import rule_instruction
-from runtime.language.template import IMAGE, INSTRUCT, INSTRUCT_MARKS, read_template
 from runtime.language.vocabulary import vocabulary_of
-from runtime.language.writer import Subject, Vision, Writer, WriterOptions
 from runtime.study import Series
+
+if TYPE_CHECKING:
+    from runtime.engines.llama.client import LlamaProcess
+    from runtime.engines.llama.options import LlamaSettings
+    from runtime.language.writer import Vision, Writer
 
 __all__ = ["Author", "Choice", "choose_writer"]
 
 _CONTEXT_TOKENS = 2048
 _MOST_TOKENS = 256
 """Of an instruction, where no bundle says."""
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,26 @@ def choose_writer(llm: Path | str, bundle: Bundle) -> Choice:
     """
     if llm == "none":
         return Choice(None, "no language model was asked for")
-    if llm != "auto":
-        path = Path(llm)
-        if not path.is_file():
-            raise UsageError(f"{path} is not a file; use auto, none or the path of a GGUF file for --llm")
-        find_library()
-        read_header(path)
-        return Choice(path, f"{path.name} was asked for; it sees no image and is told what the rule knows")
+    if llm == "auto":
+        return _bundles_own(bundle)
+    from runtime.engines.llama.binding import find_library
+    from runtime.engines.llama.gguf_header import read_header
+
+    path = Path(llm)
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file; use auto, none or the path of a GGUF file for --llm")
+    find_library()
+    read_header(path)
+    return Choice(path, f"{path.name} was asked for; it sees no image and is told what the rule knows")
+
+
+def _bundles_own(bundle: Bundle) -> Choice:
+    """The bundle's language model, or why not."""
     parts = bundle.manifest.writer
     if parts is None:
         return Choice(None, f"{bundle.identity.name} has no writer")
+    from runtime.engines.llama.binding import find_library
+
     try:
         find_library()
     except DeviceError as error:
@@ -137,6 +147,8 @@ class Author:
 
     def _write(self, draft: Draft, asked: Collection[str] | None) -> None:
         """Write about every series of a draft; in the thread."""
+        from runtime.language.writer import Subject
+
         if self._writer is None:
             return
         try:
@@ -153,6 +165,10 @@ class Author:
 
     def _open(self, path: Path) -> Writer:
         """Load the language model and the vision network; in the thread."""
+        from runtime.engines.llama.client import LlamaProcess
+        from runtime.language.template import IMAGE, INSTRUCT, INSTRUCT_MARKS, read_template
+        from runtime.language.writer import Vision, Writer, WriterOptions
+
         parts, bundle = self.choice.parts, self._bundle
         vocabulary = vocabulary_of(bundle.manifest)
         if parts is None:
@@ -161,7 +177,7 @@ class Author:
                 _MOST_TOKENS,
                 self._threads,
             )
-            sha256 = _sha256(path)
+            sha256 = file_sha256(path)
         else:
             template, most_tokens, threads = (
                 read_template(bundle.path(parts.prompt), (IMAGE,)),
@@ -181,6 +197,9 @@ class Author:
 
 def _settings(path: Path, threads: int, wanted: int) -> LlamaSettings:
     """As many prompts side by side as fit into half of the machine's memory."""
+    from runtime.engines.llama.gguf_header import read_header
+    from runtime.engines.llama.options import LlamaSettings
+
     header = read_header(path)
     context = min(header.context_tokens, _CONTEXT_TOKENS)
     memory = max(1 << 28, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
@@ -188,11 +207,3 @@ def _settings(path: Path, threads: int, wanted: int) -> LlamaSettings:
     while sequences > 1 and 2 * header.least_bytes(context, sequences, "float16") > memory:
         sequences -= 1
     return LlamaSettings(context_tokens=context, sequences=sequences, threads=threads, memory_bytes=memory)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -58,6 +58,7 @@ __all__ = [
     "WriterModel",
     "default_bundle",
     "dump_manifest",
+    "file_sha256",
     "open_bundle",
 ]
 
@@ -220,7 +221,7 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
             raise BundleError(f"{path} has {size} bytes, more than {_FILE_BYTES}; do not use this bundle")
         if size != entry.bytes:
             raise BundleError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {_COPY_AGAIN}")
-        found = _sha256(path)
+        found = file_sha256(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise BundleError(
             f"{folder}: file {entry.path[:200]!r} cannot be read ({type(error).__name__}); {_COPY_AGAIN}"
@@ -229,7 +230,15 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
         raise BundleError(f"{path} does not have the SHA-256 its manifest states; {_COPY_AGAIN}")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from runtime import Result, author
+from runtime import Result
 from runtime.bundle import FindingWords, Vocabulary
+from runtime.engines.llama import client
 from runtime.engines.llama.options import Generated, GenerationOptions
 from runtime.engines.llama.prompts import Prompt
 from runtime.language.instruction import Statement
+from runtime.language.vocabulary import MODALITIES
 from runtime.report import LanguageReport
 from tests.tiny_gguf import TinyModel, write_gguf
 from tests.tiny_promptable import make_promptable, network
@@ -45,13 +47,7 @@ SIZE, WIDTH, ROWS = 24, 32, 6
 PROMPT = "<s><Img>{image}</Img>the lesion "
 MODEL = TinyModel(blocks=1, width=WIDTH, heads=2, context=1024)
 VOCABULARY = Vocabulary(
-    modalities={
-        "T1": "T1-weighted MRI",
-        "T1c": "contrast-enhanced T1-weighted MRI",
-        "T2": "T2-weighted MRI",
-        "FLAIR": "FLAIR MRI",
-        "CT": "CT scan",
-    },
+    modalities=MODALITIES,
     spoken={name: name for name in ("shell", "core", "lesion", "brain")},
     visible=("shell", "core"),
     targets=("lesion", "core", "shell", "brain"),
@@ -142,7 +138,7 @@ class Canned:
 def say(monkeypatch: pytest.MonkeyPatch, *texts: str) -> Canned:
     """Put a language model in place that says these."""
     canned = Canned(*texts)
-    monkeypatch.setattr(author, "LlamaProcess", lambda *_: canned)
+    monkeypatch.setattr(client, "LlamaProcess", lambda *_: canned)
     return canned
 
 

@@ -20,6 +20,7 @@ from training.structures import CLASS_NAMES
 from training.tissues import CHANNELS, class_table
 
 __all__ = ["HELD_OUT", "HeadStream", "StreamConfig", "class_fractions", "load_heads", "load_phantom"]
+__all__ += ["training_maps"]
 
 HELD_OUT = ("training_seg_18", "training_seg_19", "training_seg_20")
 """Label maps that training never sees."""
@@ -74,6 +75,11 @@ def class_fractions(fractions: Tensor) -> Tensor:
     return counts
 
 
+def training_maps(maps: Path) -> list[Path]:
+    """Label maps of a folder that are not held out."""
+    return [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
+
+
 def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list[Head]]:
     """Load the training heads: real label maps that are not held out, and analytic phantoms.
 
@@ -82,8 +88,7 @@ def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list
         cache: Folder for derived maps.
         phantoms: How many random phantoms.
     """
-    paths = [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
-    real = [load_label_map(path, cache) for path in paths]
+    real = [load_label_map(path, cache) for path in training_maps(maps)]
     return real, [load_phantom(seed, cache) for seed in range(1, phantoms + 1)]
 
 

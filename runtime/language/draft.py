@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass
+from functools import cached_property
 
 from runtime.bundle import Bundle
 from runtime.language.agreement import Agreement, agree
@@ -88,6 +89,11 @@ class Draft:
         names = {name for item in used if item.author == "llm" for name in item.statement.targets}
         return tuple(name for name in self._vocabulary.targets if name in names)
 
+    @cached_property
+    def _doubts(self) -> tuple[str, ...]:
+        """Where values speak against headers; a study's further answers say it again."""
+        return tuple(doubt for series in self.channels.values() for doubt in doubts(series))
+
     def settle(self, labels: Labels, asked: Collection[str] | None) -> Settled:
         """Wait for what is still being written, to the deadline, and compare it with the mask.
 
@@ -110,8 +116,7 @@ class Draft:
             parts = (bundle.parts(bundle.structure(name)) for name in (finding.structure, "brain"))
             side = mask_side(labels, *parts)
             agreements = {modality: item.with_mask(side) for modality, item in agreements.items()}
-        for series in self.channels.values():
-            warnings += doubts(series)
+        warnings += self._doubts
         for modality, item in agreements.items():
             warnings += [
                 f"{modality}: the language model says {found.told}, but {found.field} is {found.safe}; "

@@ -10,12 +10,27 @@ from numpy.typing import NDArray
 from runtime.language.instruction import Side
 from runtime.volume import Labels
 
-__all__ = ["mask_side"]
+__all__ = ["MIDLINE_MM", "MOST", "mask_side", "side_of"]
 
-_MOST = 0.8
+MOST = 0.8
 """Share of the mask that decides."""
 
-_MIDLINE_MM = 8.0
+MIDLINE_MM = 8.0
+"""How far from the middle the midline reaches."""
+
+
+def side_of(in_middle: float, right: float) -> Side:
+    """The side on which a finding lies.
+
+    Args:
+        in_middle: Share of it within `MIDLINE_MM` of the middle.
+        right: Share of it on the patient's right.
+    """
+    if in_middle >= MOST:
+        return "midline"
+    if right >= MOST:
+        return "right"
+    return "left" if right <= 1 - MOST else "both"
 
 
 def mask_side(labels: Labels, finding: Collection[int], brain: Collection[int]) -> Side | None:
@@ -38,12 +53,7 @@ def mask_side(labels: Labels, finding: Collection[int], brain: Collection[int]) 
     if centre is None or not len(places):
         return None
     off_mm = (places - centre) @ to_right
-    if np.mean(np.abs(off_mm) <= _MIDLINE_MM) >= _MOST:
-        return "midline"
-    right = float(np.mean(off_mm > 0))
-    if right >= _MOST:
-        return "right"
-    return "left" if right <= 1 - _MOST else "both"
+    return side_of(float(np.mean(np.abs(off_mm) <= MIDLINE_MM)), float(np.mean(off_mm > 0)))
 
 
 def _chosen(labels: Labels, values: Collection[int]) -> NDArray[np.bool_]:

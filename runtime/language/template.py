@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from runtime.engines.llama.prompts import EmbeddingPart, Part, Prompt, TextPart
 from runtime.errors import BundleError
 
-__all__ = ["IMAGE", "INSTRUCT", "INSTRUCT_MARKS", "Template", "read_template"]
+__all__ = ["IMAGE", "INSTRUCT", "INSTRUCT_MARKS", "Template", "read_template", "split_template"]
 
 IMAGE = "image"
 
@@ -40,10 +40,15 @@ class Template:
 
     pieces: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        """As it was read."""
-        return "".join(f"{{{piece}}}" if number % 2 else piece for number, piece in enumerate(self.pieces))
+    def said(self, words: Mapping[str, str]) -> tuple[str, ...]:
+        """Its pieces with words in the marks' places; a mark that has none, such as the image's, by its name.
+
+        Args:
+            words: What stands for marks.
+        """
+        return tuple(
+            words.get(piece, piece) if number % 2 else piece for number, piece in enumerate(self.pieces)
+        )
 
     def filled(self, words: Mapping[str, str], image: NDArray[np.float32] | None = None) -> Prompt:
         """The prompt; each of its pieces is a part, so that prefixes are kept up to the first that differs.
@@ -61,6 +66,11 @@ class Template:
             elif piece:
                 parts.append(TextPart(piece, reads_special_tokens=True))
         return tuple(parts)
+
+
+def split_template(text: str) -> Template:
+    """A prompt from its text, whatever marks it has."""
+    return Template(tuple(_MARK.split(text)))
 
 
 def read_template(path: Path, marks: Collection[str]) -> Template:
@@ -81,8 +91,8 @@ def read_template(path: Path, marks: Collection[str]) -> Template:
         raise BundleError(
             f"{path} cannot be read as a prompt ({type(error).__name__}); copy the bundle again"
         ) from None
-    pieces = tuple(_MARK.split(text))
-    if len(data) > _MOST_BYTES or sorted(pieces[1::2]) != sorted(marks) or "\0" in text:
+    made = split_template(text)
+    if len(data) > _MOST_BYTES or sorted(made.pieces[1::2]) != sorted(marks) or "\0" in text:
         wanted = ", ".join(f"{{{mark}}}" for mark in marks)
         raise BundleError(f"{path} is no prompt with {wanted} once each; export the bundle again")
-    return Template(pieces)
+    return made

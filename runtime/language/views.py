@@ -16,6 +16,7 @@ from runtime.errors import ImageError
 from runtime.volume import Affine, Spacing, Volume
 
 __all__ = ["PLANES", "VIEWS", "Plane", "looks_like_ct", "slice_axis", "slice_plane", "views"]
+__all__ += ["CT_WINDOW_HU", "HEIGHTS", "MARGIN", "MR_FOREGROUND", "PROFILE", "SAMPLE_MM"]
 
 Plane = Literal["sagittal", "coronal", "axial"]
 """Of a picture; in the order of the world axis that stands upright on it: R, A, S."""
@@ -25,26 +26,31 @@ PLANES: tuple[Plane, ...] = get_args(Plane)
 VIEWS = 6
 """Four slices, and two pictures across all slices."""
 
-_HEIGHTS = (0.30, 0.45, 0.60, 0.72)
+HEIGHTS = (0.30, 0.45, 0.60, 0.72)
 """Where the slices lie in the head's extent, from its right, back or lower end."""
 
 _EQUAL = 1.01
 """Spacings within this ratio are equal: headers round."""
 
-_SAMPLE_MM = 4.0
+SAMPLE_MM = 4.0
+"""Between the samples that say where the head is."""
+
 _MOST_SAMPLES = 96
 """Along each axis."""
 
 _AIR_HU, _LEAST_AIR = -500.0, 0.01
 _CT_FOREGROUND_HU = -300.0
-_CT_WINDOW_HU = (-100.0, 200.0)
-_MR_FOREGROUND = 0.15
+
+CT_WINDOW_HU = (-100.0, 200.0)
+"""What becomes 0 and 1."""
+
+MR_FOREGROUND = 0.15
 """Of the 99th percentile of all samples."""
 
-_PROFILE = 0.05
+PROFILE = 0.05
 """Planes with less than this share of the fullest plane's foreground are no part of the head."""
 
-_MARGIN = 0.04
+MARGIN = 0.04
 """Around the foreground, of its longest side."""
 
 
@@ -101,12 +107,12 @@ def views(volume: Volume, size: int) -> NDArray[np.float32]:
     steps = _steps(voxels.shape, spacing)
     low, high, window = _head(volume, voxels[_samples(steps)], steps)
     ends = np.minimum(high, voxels.shape)
-    middle, side = (low + ends) / 2, float(((ends - low) * spacing).max()) * (1 + 2 * _MARGIN)
+    middle, side = (low + ends) / 2, float(((ends - low) * spacing).max()) * (1 + 2 * MARGIN)
     weights = [
         _weights(n, mm, centre, side, size)
         for n, mm, centre in zip(voxels.shape, spacing, middle, strict=True)
     ]
-    heights = [(across, low[across] + share * (ends[across] - low[across])) for share in _HEIGHTS]
+    heights = [(across, low[across] + share * (ends[across] - low[across])) for share in HEIGHTS]
     heights += [(axis, middle[axis]) for axis in range(3) if axis != across]
     pictures = [_picture(voxels, axis, int(place), weights, window) for axis, place in heights]
     return np.stack(pictures)
@@ -131,7 +137,7 @@ def _in_world_order(volume: Volume) -> tuple[NDArray[Any], Spacing]:
 
 def _steps(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[int, ...]:
     """Voxels between samples, along each axis."""
-    wanted = np.minimum(np.maximum(np.round(_SAMPLE_MM / spacing_mm), 1), shape)
+    wanted = np.minimum(np.maximum(np.round(SAMPLE_MM / spacing_mm), 1), shape)
     least = np.ceil(np.array(shape) / _MOST_SAMPLES)
     return tuple(int(step) for step in np.maximum(wanted, least))
 
@@ -161,16 +167,16 @@ def _head(
     """
     values = _rescaled(volume, samples)
     is_ct = _holds_air(values)
-    threshold = _CT_FOREGROUND_HU if is_ct else _MR_FOREGROUND * np.percentile(values, 99)
+    threshold = _CT_FOREGROUND_HU if is_ct else MR_FOREGROUND * np.percentile(values, 99)
     foreground = values > threshold
     if values.max() == values.min() or not foreground.any() or (not is_ct and threshold <= 0):
         raise ImageError("nothing stands out from the background of this scan; give a scan of a head")
     low, high = np.zeros(3), np.zeros(3)
     for axis in range(3):
         area = foreground.sum(axis=tuple(n for n in range(3) if n != axis))
-        planes = np.flatnonzero(area >= _PROFILE * area.max())
+        planes = np.flatnonzero(area >= PROFILE * area.max())
         low[axis], high[axis] = planes[0] * steps[axis], (planes[-1] + 1) * steps[axis]
-    dark, bright = _CT_WINDOW_HU if is_ct else (0.0, float(np.percentile(values[foreground], 99.5)))
+    dark, bright = CT_WINDOW_HU if is_ct else (0.0, float(np.percentile(values[foreground], 99.5)))
     return low, high, _Window(volume.slope / (bright - dark), (volume.intercept - dark) / (bright - dark))
 
 

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 from runtime.bundle import Manifest, Vocabulary
 
-__all__ = ["vocabulary_of"]
+__all__ = ["MODALITIES", "vocabulary_of"]
 
-_MODALITIES = {
+MODALITIES = {
     "T1": "T1-weighted MRI",
     "T1c": "contrast-enhanced T1-weighted MRI",
     "T2": "T2-weighted MRI",
     "FLAIR": "FLAIR MRI",
     "CT": "CT scan",
 }
+"""Every modality of a channel in words."""
 
 
 def vocabulary_of(manifest: Manifest) -> Vocabulary:
@@ -23,7 +24,7 @@ def vocabulary_of(manifest: Manifest) -> Vocabulary:
         return manifest.vocabulary
     structures = manifest.structures
     return Vocabulary(
-        modalities={channel.modality: _MODALITIES[channel.modality] for channel in manifest.channels},
+        modalities={channel.modality: MODALITIES[channel.modality] for channel in manifest.channels},
         spoken=_spoken(structure.name for structure in structures),
         visible=tuple(structure.name for structure in structures if not structure.union_of),
         targets=tuple(structure.name for structure in structures),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -110,10 +110,13 @@ class Writer:
             on_written: Told of each instruction as it comes.
             on_trouble: Told of what went wrong.
         """
-        contents = {modality: content_hash(subject.series.volume) for modality, subject in subjects.items()}
+        entries = {
+            modality: (self._key(subject), content_hash(subject.series.volume))
+            for modality, subject in subjects.items()
+        }
         missing: list[str] = []
-        for modality, subject in subjects.items():
-            found = kept(self._key(subject), contents[modality], self._options.vocabulary)
+        for modality, entry in entries.items():
+            found = kept(*entry, self._options.vocabulary)
             if found is None:
                 missing.append(modality)
             else:
@@ -124,7 +127,7 @@ class Writer:
                 asked = missing[start : start + step]
                 for modality, instruction in self._asked(asked, subjects, until, on_trouble):
                     on_written(modality, instruction)
-                    self._keep(subjects[modality], contents[modality], instruction, on_trouble)
+                    self._keep(*entries[modality], instruction, on_trouble)
             except ZeusEdgeError as error:
                 on_trouble(str(error))
                 return
@@ -212,19 +215,16 @@ class Writer:
     def _key(self, subject: Subject) -> InstructionKey:
         """What decides the answer besides the series itself."""
         options = self._options
-        words = self._words(subject)
-        prompt = [
-            words.get(piece, piece) if n % 2 else piece for n, piece in enumerate(options.template.pieces)
-        ]
+        prompt = options.template.said(self._words(subject))
         eyes = "" if self._vision is None else self._vision.sha256
         return InstructionKey(
             options.model_sha256, eyes, "\0".join(prompt), self._grammar, options.seed, options.most_tokens
         )
 
     def _keep(
-        self, subject: Subject, content: bytes, instruction: Instruction, on_trouble: OnTrouble
+        self, key: InstructionKey, content: bytes, instruction: Instruction, on_trouble: OnTrouble
     ) -> None:
         try:
-            keep(self._key(subject), content, replace(instruction, is_kept=False))
+            keep(key, content, instruction)
         except OSError as error:
             on_trouble(f"instructions cannot be kept ({error.strerror}); the next time takes as long")

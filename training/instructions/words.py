@@ -14,12 +14,19 @@ HELD_OUT = "|"
 """Divides a tuple of names."""
 
 
+_MORE = {
+    key: tuple(names.split("; "))
+    for key, names in (
+        line.split(": ", 1)
+        for line in Path(__file__).with_name("names.txt").read_text(encoding="utf-8").splitlines()
+    )
+}
+
+
 def with_more(names: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Names together with those that `names.txt` has for training; the first one stays first."""
-    lines = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").splitlines()
-    more = dict(line.split(": ", 1) for line in lines)
     return {
-        key: (*for_training(known), *more[key].split("; "), HELD_OUT, *for_evaluation(known))
+        key: (*for_training(known), *_MORE[key], HELD_OUT, *for_evaluation(known))
         for key, known in names.items()
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.language.instruction import SIZES, Brightness, Finding, Side, Size
-from runtime.language.side import _MIDLINE_MM, _MOST
+from runtime.language.side import MIDLINE_MM, MOST, side_of
 from training.structures import CLASS_NAMES
 from training.tissues import TISSUES, class_table
 from training.writer.heads import LESIONS, OUTSIDE, Subject
@@ -96,15 +96,11 @@ def _side(slices: Slices) -> Side:
     right_mm = slices.right_mm[_tables()[0][slices.tissues[0]] > 0]
     if not right_mm.size:
         raise Unclear
-    in_middle = float((np.abs(right_mm) <= _MIDLINE_MM).mean())
+    in_middle = float((np.abs(right_mm) <= MIDLINE_MM).mean())
     right = float((right_mm > 0).mean())
-    if min(abs(share - _MOST) for share in (in_middle, right, 1 - right)) < _UNSURE:
+    if min(abs(share - MOST) for share in (in_middle, right, 1 - right)) < _UNSURE:
         raise Unclear
-    if in_middle > _MOST:
-        return "midline"
-    if right > _MOST:
-        return "right"
-    return "left" if right < 1 - _MOST else "both"
+    return side_of(in_middle, right)
 
 
 def _ring(lesion: NDArray[np.float32], slices: Slices) -> NDArray[np.bool_]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from runtime.language.views import _CT_WINDOW_HU, _MR_FOREGROUND
+from runtime.language.views import CT_WINDOW_HU, MR_FOREGROUND
 from training.writer.looks import Look
 from training.writer.scan import Scan
-from training.writer.slices import NOTHING, Slices, mean_of_fine
+from training.writer.slices import NOTHING, Slices, enlarge, mean_of_fine
 
 __all__ = ["Painted", "paint"]
 
@@ -40,16 +38,10 @@ class Painted:
         self.shown, self.clean, self.white, self.noise = shown, clean, white, noise
 
 
-@lru_cache(maxsize=8)
-def _enlarge(size: int, knots: int) -> NDArray[np.float32]:
-    at = np.linspace(0, knots - 1, size)
-    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(knots))), np.float32)
-
-
 def _smooth(random: Generator, count: int, size: int, knots: int) -> Pictures:
     """Smooth noise, one field for each picture."""
-    enlarge = _enlarge(size, knots)
-    return np.asarray(enlarge @ random.standard_normal((count, knots, knots), np.float32) @ enlarge.T)
+    to_pixels = enlarge(size, knots)
+    return np.asarray(to_pixels @ random.standard_normal((count, knots, knots), np.float32) @ to_pixels.T)
 
 
 def _blurred(pictures: Pictures, share: float) -> Pictures:
@@ -78,7 +70,7 @@ def _bright(scan: Scan, look: Look, voxels: NDArray[np.float32], random: Generat
     some = look.means[scan.kinds] if len(scan.kinds) >= _LEAST_POINTS else voxels[:, ::5, ::5].ravel()
     some = np.abs(some + look.noise * random.standard_normal(some.shape, np.float32))
     some.sort()
-    threshold = _MR_FOREGROUND * some[int(0.99 * (len(some) - 1))]
+    threshold = MR_FOREGROUND * some[int(0.99 * (len(some) - 1))]
     first = int(np.searchsorted(some, threshold, side="right"))
     return float(max(some[min(first + int(0.995 * (len(some) - first)), len(some) - 1)], 1e-6))
 
@@ -116,7 +108,7 @@ def paint(slices: Slices, scan: Scan, look: Look, random: Generator) -> Painted:
 
 
 def _paint_ct(voxels: NDArray[np.float32], look: Look, noise: Pictures, random: Generator) -> Painted:
-    low, high = (np.float32(value) for value in _CT_WINDOW_HU)
+    low, high = (np.float32(value) for value in CT_WINDOW_HU)
     reach = high - low
     clean = mean_of_fine(np.clip((voxels - low) / reach, 0, 1))
     uneven = np.float32(look.texture) * _smooth(random, len(noise), noise.shape[1], _KNOTS)

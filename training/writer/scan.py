@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from runtime.language.views import _HEIGHTS, _MARGIN, _PROFILE, _SAMPLE_MM
+from runtime.language.views import HEIGHTS, MARGIN, PROFILE, SAMPLE_MM
 from training.geometry import random_rotation
 from training.writer.heads import OUTSIDE, Subject
 
@@ -101,7 +101,7 @@ class Scan:
     @property
     def side_mm(self) -> float:
         """Of the square field that every picture shows."""
-        return float(((self.ends - self.first) * self.spacing_mm).max()) * (1 + 2 * _MARGIN)
+        return float(((self.ends - self.first) * self.spacing_mm).max()) * (1 + 2 * MARGIN)
 
     @property
     def middle(self) -> NDArray[np.float64]:
@@ -112,7 +112,7 @@ class Scan:
     def places(self) -> list[tuple[int, int]]:
         """Of each picture the axis that is upright on it, and which plane of voxels it shows."""
         reach = self.ends[self.across] - self.first[self.across]
-        found = [(self.across, self.first[self.across] + share * reach) for share in _HEIGHTS]
+        found = [(self.across, self.first[self.across] + share * reach) for share in HEIGHTS]
         found += [(axis, self.middle[axis]) for axis in range(3) if axis != self.across]
         return [(axis, min(int(place), self.shape[axis] - 1)) for axis, place in found]
 
@@ -180,9 +180,9 @@ def field_of(
         return None
     first, ends = np.zeros(3), np.zeros(3)
     for axis in range(3):
-        step = max(1, round(_SAMPLE_MM / spacing_mm[axis]))
+        step = max(1, round(SAMPLE_MM / spacing_mm[axis]))
         area = np.bincount((seen[:, axis] // step).astype(np.int64)).astype(float)
-        planes = np.flatnonzero(area >= _PROFILE * area.max())
+        planes = np.flatnonzero(area >= PROFILE * area.max())
         first[axis], ends[axis] = planes[0] * step, min((planes[-1] + 1) * step, shape[axis])
     return first, ends
 

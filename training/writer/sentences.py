@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.bundle import Vocabulary
 from runtime.language.instruction import BRIGHTNESSES, SIDES, SIZES, Finding, Statement
 from runtime.language.sentence import write
+from runtime.language.vocabulary import MODALITIES
 from runtime.manifest import FindingWords
 from training.instructions.words import TARGETS
 from training.structures import STRUCTURES
@@ -32,13 +33,7 @@ _SPOKEN = {
 }
 
 VOCABULARY = Vocabulary(
-    modalities={
-        "T1": "T1-weighted MRI",
-        "T1c": "contrast-enhanced T1-weighted MRI",
-        "T2": "T2-weighted MRI",
-        "FLAIR": "FLAIR MRI",
-        "CT": "CT scan",
-    },
+    modalities=MODALITIES,
     spoken={structure.name: _SPOKEN[structure.name] for structure in STRUCTURES},
     visible=_VISIBLE,
     targets=(

@@ -12,7 +12,7 @@ from training.tissues import TISSUES
 from training.writer.heads import OUTSIDE, Subject
 from training.writer.scan import Scan
 
-__all__ = ["FINE", "NOTHING", "Slices", "look_up", "mean_of_fine"]
+__all__ = ["FINE", "NOTHING", "Slices", "enlarge", "look_up", "mean_of_fine"]
 
 FINE = 2
 """Samples along each side of a pixel."""
@@ -41,11 +41,11 @@ class Slices:
     pixel_mm: float
 
 
-@lru_cache(maxsize=4)
-def _enlarge(fine: int) -> NDArray[np.float32]:
-    """(fine, knots): linear interpolation."""
-    at = np.linspace(0, _KNOTS - 1, fine)
-    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(_KNOTS))), np.float32)
+@lru_cache(maxsize=8)
+def enlarge(size: int, knots: int) -> NDArray[np.float32]:
+    """(size, knots): linear interpolation between values at knots, the outer ones at both ends."""
+    at = np.linspace(0, knots - 1, size)
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(knots))), np.float32)
 
 
 def _line(scan: Scan, axis: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -74,7 +74,8 @@ def look_up(subject: Subject, scan: Scan, size: int) -> Slices:
         scan: Of it.
         size: Pixels along a side.
     """
-    fine, enlarge = FINE * size, _enlarge(FINE * size)
+    fine = FINE * size
+    bend_to_fine = enlarge(fine, _KNOTS)
     lines = [_line(scan, axis, size) for axis in range(3)]
     count = len(scan.places)
     found = np.empty((3, count, fine, fine), np.float32)
@@ -92,7 +93,7 @@ def look_up(subject: Subject, scan: Scan, size: int) -> Slices:
             rows = scan.matrix[side, up] * lines[up][0] + scan.matrix[side, axis] * depth
             rows += subject.centre[side] + 0.5
             out = found[side, n]
-            np.matmul(enlarge @ bend[..., side], enlarge.T, out=out)
+            np.matmul(bend_to_fine @ bend[..., side], bend_to_fine.T, out=out)
             out += rows.astype(np.float32)[:, None]
             out += columns
         np.logical_and(lines[up][1][:, None], lines[across][1], out=covered[n])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
 from training.anatomy import Head, load_label_map
-from training.dataset import HELD_OUT, load_phantom
+from training.dataset import HELD_OUT, load_phantom, training_maps
 from training.writer.cases import Case, CaseConfig, draw_cases
 from training.writer.findings import Unclear
 from training.writer.heads import Subject, draw_subject
@@ -64,8 +64,8 @@ def training_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[HeadSou
         cache: Folder for derived maps.
         phantoms: How many.
     """
-    paths = [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
-    return [_real(path, cache) for path in paths], [_phantom(seed, cache) for seed in range(1, phantoms + 1)]
+    real = [_real(path, cache) for path in training_maps(maps)]
+    return real, [_phantom(seed, cache) for seed in range(1, phantoms + 1)]
 
 
 def held_out_heads(maps: Path, cache: Path) -> list[HeadSource]:
