@@ -164,6 +164,7 @@ class Instructions:
             for nothing that this bundle can segment.
         least_similarity: Cosine of a text to the nearest row, below which it is unclear.
         least_margin: Lead over the next row, below which it is unclear.
+        own_similarity: From here on a clear text's own vector conditions the decoder, below it the row does.
     """
 
     decoder: Network
@@ -172,6 +173,7 @@ class Instructions:
     asked: tuple[str, ...]
     least_similarity: float
     least_margin: float
+    own_similarity: float
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,10 @@ def _check_instructions(given: Instructions, manifest: Manifest, maps: int) -> N
     _require(-1 <= given.least_similarity <= 1, f"{where}: least_similarity outside -1…1")
     _require(0 <= given.least_margin <= 2, f"{where}: least_margin outside 0…2")
     _require(
+        given.least_similarity <= given.own_similarity <= 1,
+        f"{where}: own_similarity not in least_similarity…1",
+    )
+    _require(
         0 < given.text.most_tokens <= _MOST_TOKENS, f"{where}.text: most_tokens outside 1…{_MOST_TOKENS}"
     )
     text, channels = given.text.network, len(manifest.channels)

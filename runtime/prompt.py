@@ -106,7 +106,8 @@ def read_prompts(
 def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, bundle: Bundle) -> Plan:
     """Decide what each instruction does.
 
-    The first of several instructions for one structure takes its row. A union is answered by its parts.
+    The first of several instructions for one structure takes its row, if it is near enough to that. A union
+    is answered by its parts.
     An unclear instruction is an error, unless targets are named: these are then answered from the bank.
 
     Args:
@@ -141,6 +142,9 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
             structure = bundle.structure(found.target)
             if structure.union_of:
                 notes.append(f"{found.target} is answered by its parts: {', '.join(structure.union_of)}")
+                source = "bank"
+            elif not found.is_near:
+                notes.append(f"it is clear in an unusual wording; {found.target} is answered from the bank")
                 source = "bank"
             elif found.target in rows:
                 notes.append(f"{found.target} is answered by the first instruction that asks for it")
@@ -185,7 +189,7 @@ def plan_written(
         with suppress(InstructionError):  # no word of it is known
             text = f"Segment the {vocabulary.spoken[name]}."
             (prompt,) = read_prompts((text,), present, bundle, reader, engine)
-            if prompt.wanted.is_clear and prompt.wanted.target == name:
+            if prompt.wanted.is_near and prompt.wanted.target == name:
                 written[name] = "text"
                 prompts.append(PromptPlan(prompt, "text", (), "llm"))
     rows = {item.prompt.wanted.target: item.prompt for item in prompts}

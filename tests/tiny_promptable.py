@@ -181,6 +181,7 @@ def tiny_instructions() -> dict[str, Any]:
         "asked": list(ASKED),
         "least_similarity": 0.5,
         "least_margin": 0.1,
+        "own_similarity": 0.75,
     }
 
 
