@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Bundle, FileEntry, GoldenCase, Manifest, dump_manifest, open_bundle
+from runtime.bundle import (
+    Bundle,
+    FileEntry,
+    GoldenCase,
+    Manifest,
+    dump_manifest,
+    file_sha256,
+    open_bundle,
+)
 from runtime.errors import BundleError
 from runtime.formats.output_folder import output_folder
 from runtime.schema import SchemaError
@@ -29,7 +36,6 @@ __all__ = [
 _GOLDEN_TOLERANCE = 2e-3
 """Of the largest golden feature: float16, in which they are stored, rounds to a quarter of that."""
 
-_CHUNK_BYTES = 1 << 20
 MANIFEST, IMAGE_FILE, ANSWER_FILE = "bundle.json", "golden_image.npy", "golden_features.npy"
 
 Content = bytes | NDArray[Any] | Path
@@ -89,8 +95,4 @@ def place_bundle(folder: Path, out: Path, force: bool) -> Bundle:
 
 
 def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return FileEntry(path.name, path.stat().st_size, digest.hexdigest())
+    return FileEntry(path.name, path.stat().st_size, file_sha256(path))

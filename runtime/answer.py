@@ -136,6 +136,7 @@ def answer(kept: Kept, plan: Plan, bundle: Bundle, device: Device, clock: Clock)
                     item.source,
                     round(decoded.presence, 4),
                     item.notes,
+                    item.author,
                 )
             )
     with clock.stage("label"):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BundleError
 from runtime.manifest import (
     SCHEMA,
     Channel,
     FileEntry,
+    FindingWords,
     GoldenCase,
     Instructions,
     Manifest,
@@ -28,6 +30,8 @@ from runtime.manifest import (
     Target,
     Tensor,
     TextEncoder,
+    Vocabulary,
+    WriterModel,
 )
 from runtime.manifest_rules import check_manifest
 from runtime.schema import SchemaError, build
@@ -42,6 +46,7 @@ __all__ = [
     "Bundle",
     "Channel",
     "FileEntry",
+    "FindingWords",
     "GoldenCase",
     "Instructions",
     "Manifest",
@@ -52,8 +57,11 @@ __all__ = [
     "Target",
     "Tensor",
     "TextEncoder",
+    "Vocabulary",
+    "WriterModel",
     "default_bundle",
     "dump_manifest",
+    "file_sha256",
     "open_bundle",
 ]
 
@@ -144,15 +152,22 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """
     check_manifest(manifest)
     document = dataclasses.asdict(manifest)
-    for name in ("instructions", "recipe"):
-        if document[name] is None:
-            del document[name]  # such bundles are what they were before there were any
-    given = document.get("instructions")
-    networks = [document["encoder"], *((given["decoder"], given["text"]["network"]) if given else ())]
-    for network in networks:
+    for section in ("instructions", "recipe", "vocabulary", "writer"):
+        if document[section] is None:
+            del document[section]  # such bundles are what they were before there were any
+    for network in _networks(document):
         if (network["precision"], network["weights"]) == ("fp32", ""):
             del network["precision"], network["weights"]  # so are these
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _networks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every network of a manifest as JSON has it."""
+    yield document["encoder"]
+    if given := document.get("instructions"):
+        yield from (given["decoder"], given["text"]["network"])
+    if writer := document.get("writer"):
+        yield writer["vision"]
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -221,7 +236,7 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
             raise BundleError(f"{path} has {size} bytes, more than {_FILE_BYTES}; do not use this bundle")
         if size != entry.bytes:
             raise BundleError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {_COPY_AGAIN}")
-        found = _sha256(path)
+        found = file_sha256(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise BundleError(
             f"{folder}: file {entry.path[:200]!r} cannot be read ({type(error).__name__}); {_COPY_AGAIN}"
@@ -230,7 +245,15 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
         raise BundleError(f"{path} does not have the SHA-256 its manifest states; {_COPY_AGAIN}")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

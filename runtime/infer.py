@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from runtime.version import PRODUCT, RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
+    from runtime.report import Report
     from runtime.result import Result
     from runtime.study import Modality
 
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="what to segment, in words; may be repeated (kept in report.json only)",
     )
+    add("--llm", default="auto", metavar="GGUF", help="what writes: auto (the bundle's), none, a .gguf file")
+    add("--llm-deadline", type=float, default=10.0, metavar="S", help="then the rule answers (default: 10)")
     add("--bundle", type=Path, metavar="DIR", help="model bundle (default: zeus-nano-head, shipped)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add("--threads", type=int, default=0, metavar="N", help="CPU threads (default: 0, every usable CPU)")
@@ -207,7 +210,8 @@ def _segment(options: argparse.Namespace) -> int:
     from runtime.session import Session
 
     progress = ProgressLine(False if options.quiet else None)
-    with Session(options.bundle, options.device, options.threads) as session:
+    writer = options.llm, options.llm_deadline
+    with Session(options.bundle, options.device, options.threads, *writer) as session:
         targets = _words(options.targets)
         result = session.segment(options.study, targets, overrides, progress, options.instruction)
         progress("write", 0.0)
@@ -239,11 +243,11 @@ def _show(result: Result, files: Sequence[Path], notes: Sequence[str]) -> None:
     for channel in report.channels:
         kept = "" if channel.used else "  DROPPED"
         lines.append(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
-    for number, item in enumerate(report.instructions, 1):  # its text is for the report alone
+    lines += _written(report)
+    for number, item in enumerate(report.instructions, 1):  # a person's text is for the report alone
+        who = f"instruction {number}" if item.author == "user" else "the language model"
         what = item.target or "nothing of this bundle"
-        lines.append(
-            f"instruction {number} asks for {what}: presence {item.presence:.2f}, by the {item.source}"
-        )
+        lines.append(f"{who} asks for {what}: presence {item.presence:.2f}, by the {item.source}")
     lines += ["", f"{'structure':<26}{'volume':>12}"]
     for measurement in result.measurements:
         border = "  reaches the scan's border" if measurement.touches_border else ""
@@ -252,6 +256,17 @@ def _show(result: Result, files: Sequence[Path], notes: Sequence[str]) -> None:
     lines += [f"note: {note}" for note in notes]
     lines += ["", f"{report.seconds['total']:.2f} s on {report.engine['device']}. {RESEARCH_USE}"]
     print("\n".join(printable(line) for line in [*lines, *map(str, files)]))
+
+
+def _written(report: Report) -> list[str]:
+    """The instruction of each series, who wrote it, and how well both agree."""
+    if report.language is None:
+        return []
+    lines = [f"instructions: {report.language.reason}"]
+    for item in report.language.written:
+        sure = "" if item.confidence is None else f", confidence {item.confidence:.2f}"
+        lines.append(f"{item.modality:<6}{item.text} (by the {item.author}{sure})")
+    return lines
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runtime.recipe import Recipe
 from runtime.structure import Structure
 
 __all__ = [
     "SCHEMA",
     "Channel",
     "FileEntry",
+    "FindingWords",
     "GoldenCase",
     "Instructions",
     "Manifest",
@@ -21,6 +23,8 @@ __all__ = [
     "Target",
     "Tensor",
     "TextEncoder",
+    "Vocabulary",
+    "WriterModel",
 ]
 
 SCHEMA = "zeus-edge-bundle/1"
@@ -176,6 +180,7 @@ class Instructions:
             for nothing that this bundle can segment.
         least_similarity: Cosine of a text to the nearest row, below which it is unclear.
         least_margin: Lead over the next row, below which it is unclear.
+        own_similarity: From here on a clear text's own vector conditions the decoder, below it the row does.
     """
 
     decoder: Network
@@ -184,44 +189,52 @@ class Instructions:
     asked: tuple[str, ...]
     least_similarity: float
     least_margin: float
+    own_similarity: float
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network of others is shown a scan and how its answer is read.
+class FindingWords:
+    """What a finding is called ("lesion"), and the structure that it is, a union perhaps ("whole_lesion")."""
 
-    Its image has the axes of the scan, in an order and with directions of its own: nothing is rotated. It
-    is resampled as a whole and covered by tiles of one size; where it is smaller, 0 is put around it.
+    structure: str
+    spoken: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that written instructions are made of, and no others. See `runtime/language/sentence.py`.
 
     Attributes:
-        axes: Directions in which its axes grow, three letters such as "RAS" or "SRA": each axis of the scan
-            is taken for the one it is nearest to. Or "stored": as files have them, slices first, then rows.
-        order: Of the stored axes: axis n of the image is axis `order[n]` of the scan; (0, 1, 2) with letters.
-        crop: `nonzero`: only the box of what is not 0 in any channel is seen, all else is background.
-        resampling: `field`: old and new voxels fill the same box, cubic splines; where one axis is more than
-            three times as coarse as the others, that one by nearest voxels, as scores are on the way back.
-            `centres`: first voxels have the same centre, linear interpolation.
-        normalised: On the voxels of the scan, before resampling, or on those of the grid.
-        tiles: `even`: spread evenly. `steps`: all one step apart, the last one touches the border.
-        weight: Trust in a tile's voxels: `gaussian`, highest at voxel size // 2; `gaussian_centred`, highest
-            at (size - 1) / 2; or `constant`.
-        mirror: Axes of a tile that are also shown mirrored, in every combination; the mean counts.
-        activation: Of blended scores, before they are resampled.
-
-    Source:
-        `field`, `even` and `gaussian` are nnU-Net v2's rules, `centres`, `steps` and the others MONAI's
-        (`Spacing`, `sliding_window_inference`).
+        modalities: Modality of every channel to words, e.g. "T1-weighted MRI".
+        spoken: Structure to words, e.g. "lateral ventricles"; for all that `visible` and `targets` name.
+        visible: Structures that can be called visible, in the order of the bundle.
+        targets: Structures and unions that can be asked for, in the order in which they are said.
+        finding: What is looked for; None where nothing is.
     """
 
-    axes: str = "RAS"
-    order: tuple[int, int, int] = (0, 1, 2)
-    crop: Literal["nonzero", "none"] = "none"
-    resampling: Literal["field", "centres"] = "centres"
-    normalised: Literal["scan", "grid"] = "grid"
-    tiles: Literal["even", "steps"] = "steps"
-    weight: Literal["gaussian", "gaussian_centred", "constant"] = "gaussian_centred"
-    mirror: tuple[int, ...] = ()
-    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    modalities: dict[str, str]
+    spoken: dict[str, str]
+    visible: tuple[str, ...]
+    targets: tuple[str, ...]
+    finding: FindingWords | None = None
+
+
+@dataclass(frozen=True)
+class WriterModel:
+    """A language model that writes an instruction from the views of a series.
+
+    Attributes:
+        model: GGUF file.
+        vision: views (S, V, H, W) float32, those of `runtime/language/views.py`, to tokens (S, N, E) float32,
+            E being the model's width; S and N may be free.
+        prompt: UTF-8 file with one "{image}", where the tokens go.
+        most_tokens: Of an instruction.
+    """
+
+    model: str
+    vision: Network
+    prompt: str
+    most_tokens: int
 
 
 @dataclass(frozen=True)
@@ -249,3 +262,5 @@ class Manifest:
     connected: tuple[str, ...] = field(default=())
     instructions: Instructions | None = None
     recipe: Recipe | None = None
+    vocabulary: Vocabulary | None = None
+    writer: WriterModel | None = None

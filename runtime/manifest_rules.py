@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runtime.manifest import Channel, Instructions, Manifest, Network
+from runtime.manifest import Channel, Instructions, Manifest, Network, Vocabulary, WriterModel
 from runtime.recipe_rules import check_recipe
 from runtime.schema import SchemaError
 from runtime.structure import Code, Structure
@@ -22,6 +22,13 @@ _MOST_TOKENS = 512
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
 _CODE_TEXT, _MEANING_TEXT = 16, 64  # DICOM's SH and LO
+
+_WORDS = re.compile(r"(?!.*\band the\b)[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*")
+"""Spoken names: commas, stops and "and the" stand between them."""
+_LONGEST_WORDS = 48
+_MOST_NAMES = 128
+_MOST_WRITTEN_TOKENS = 1024
+_LARGEST_VIEW = 1024
 
 
 def _require(true: bool, message: str) -> None:
@@ -46,6 +53,11 @@ def check_manifest(manifest: Manifest) -> None:
     _check_channels(manifest.channels)
     _check_encoder(manifest)
     check_recipe(manifest)
+    if manifest.vocabulary is not None:
+        _check_vocabulary(manifest.vocabulary, manifest)
+    if manifest.writer is not None:
+        _require(manifest.vocabulary is not None, "$.writer: needs a vocabulary")
+        _check_writer(manifest.writer)
     files = {entry.path for entry in manifest.files}
     _require(len(files) == len(manifest.files), "$.files: a path appears twice")
     for name in _named_files(manifest):
@@ -58,6 +70,9 @@ def _named_files(manifest: Manifest) -> tuple[str, ...]:
     if given := manifest.instructions:
         networks += [given.decoder, given.text.network]
         others += [given.text.tokenizer, given.bank]
+    if writer := manifest.writer:
+        networks.append(writer.vision)
+        others += [writer.model, writer.prompt]
     weights = [network.weights for network in networks if network.weights]
     return (*(network.file for network in networks), *weights, *others)
 
@@ -166,6 +181,10 @@ def _check_instructions(given: Instructions, manifest: Manifest, maps: int) -> N
     _require(-1 <= given.least_similarity <= 1, f"{where}: least_similarity outside -1…1")
     _require(0 <= given.least_margin <= 2, f"{where}: least_margin outside 0…2")
     _require(
+        given.least_similarity <= given.own_similarity <= 1,
+        f"{where}: own_similarity not in least_similarity…1",
+    )
+    _require(
         0 < given.text.most_tokens <= _MOST_TOKENS, f"{where}.text: most_tokens outside 1…{_MOST_TOKENS}"
     )
     text, channels = given.text.network, len(manifest.channels)
@@ -203,3 +222,52 @@ def _check_tensors(
         found = {tensor.name: (tensor.dtype, tensor.shape) for tensor in tensors}
         text = ", ".join(f"{name} {dtype} {list(shape)}" for name, (dtype, shape) in wanted.items())
         _require(found == wanted and len(tensors) == len(wanted), f"{where}.{kind}: must be {text}")
+
+
+def _check_vocabulary(vocabulary: Vocabulary, manifest: Manifest) -> None:
+    where = "$.vocabulary"
+    channels = {channel.modality for channel in manifest.channels}
+    _require(set(vocabulary.modalities) == channels, f"{where}.modalities: not one for each channel")
+    names = [structure.name for structure in manifest.structures]
+    for key, listed in (("visible", vocabulary.visible), ("targets", vocabulary.targets)):
+        _require(set(listed) <= set(names), f"{where}.{key}: a name is no structure")
+        _require(
+            len(set(listed)) == len(listed) <= _MOST_NAMES, f"{where}.{key}: names repeat or are too many"
+        )
+        _require(set(listed) <= set(vocabulary.spoken), f"{where}.spoken: a name of {key} has no words")
+        spoken = {vocabulary.spoken[name] for name in listed}
+        _require(len(spoken) == len(listed), f"{where}.spoken: two names of {key} have the same words")
+        _require("nothing known" not in spoken, f'{where}.spoken: "nothing known" says that nothing is')
+    ordered = [name for name in names if name in vocabulary.visible]
+    _require(list(vocabulary.visible) == ordered, f"{where}.visible: not in the order of the structures")
+    _require(len(vocabulary.targets) > 0, f"{where}.targets: nothing can be asked for")
+    _require(set(vocabulary.spoken) <= set(names), f"{where}.spoken: a name is no structure")
+    said = [*vocabulary.modalities.values(), *vocabulary.spoken.values()]
+    if finding := vocabulary.finding:
+        _require(finding.structure in names, f"{where}.finding: its structure is unknown")
+        _require("brain" in names, f'{where}.finding: its side is that of the "brain", which is no structure')
+        said.append(finding.spoken)
+    _require(len(set(vocabulary.modalities.values())) == len(channels), f"{where}.modalities: words repeat")
+    for words in said:
+        fits = len(words) <= _LONGEST_WORDS and _WORDS.fullmatch(words) is not None
+        _require(
+            fits, f"{where}: {words[:_LONGEST_WORDS]!r} is more than letters, digits, _, - and single spaces"
+        )
+
+
+def _check_writer(writer: WriterModel) -> None:
+    where = "$.writer"
+    fits = 0 < writer.most_tokens <= _MOST_WRITTEN_TOKENS
+    _require(fits, f"{where}.most_tokens: outside 1…{_MOST_WRITTEN_TOKENS}")
+    tensors = (*writer.vision.inputs, *writer.vision.outputs)
+    names = [(tensor.name, tensor.dtype, len(tensor.shape)) for tensor in tensors]
+    _require(
+        names == [("views", "float32", 4), ("tokens", "float32", 3)] and writer.vision.multiple_of == 1,
+        f"{where}.vision: must be views (S, V, H, W) to tokens (S, N, E), float32, multiple_of 1",
+    )
+    # What is written is kept by the hash of this file alone.
+    _require(writer.vision.weights == "", f"{where}.vision: its weights must be in its ONNX file")
+    views, tokens = (tensor.shape for tensor in tensors)
+    _require(views[0] == tokens[0] == 0, f"{where}.vision: the number of series is not free")
+    _require(views[1] > 0 and 0 < views[2] == views[3] <= _LARGEST_VIEW, f"{where}.vision: no square views")
+    _require(0 < tokens[2] <= _FEATURES, f"{where}.vision: tokens have no credible width")

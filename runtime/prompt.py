@@ -6,7 +6,8 @@ Messages number the instructions and never repeat them: a person typed them, per
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,10 +17,11 @@ from runtime.bundle import Bundle
 from runtime.engines.engine import Engine
 from runtime.errors import InstructionError
 from runtime.language.text import TextReader
+from runtime.language.vocabulary import vocabulary_of
 from runtime.stages.condition import Wanted, wanted
 from runtime.structure import Structure
 
-__all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "read_prompts"]
+__all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "plan_written", "read_prompts"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """What becomes of one instruction: whose vector answers it, and what is to be said about that."""
+    """What becomes of one instruction: whose vector answers it, what is to be said, and who wrote it."""
 
     prompt: Prompt
     source: Literal["text", "bank"]
     notes: tuple[str, ...]
+    author: Literal["user", "llm"] = "user"
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,14 @@ class Plan:
         prompts: Every instruction, in its order.
         rows: Structure to the prompt whose vector takes the bank's place.
         warnings: What a reader must know.
+        written: What a language model asked for, and whose vector answers it.
     """
 
     structures: tuple[Structure, ...]
     prompts: tuple[PromptPlan, ...] = ()
     rows: dict[str, Prompt] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    written: dict[str, Literal["text", "bank"]] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -101,7 +106,8 @@ def read_prompts(
 def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, bundle: Bundle) -> Plan:
     """Decide what each instruction does.
 
-    The first of several instructions for one structure takes its row. A union is answered by its parts.
+    The first of several instructions for one structure takes its row, if it is near enough to that. A union
+    is answered by its parts.
     An unclear instruction is an error, unless targets are named: these are then answered from the bank.
 
     Args:
@@ -137,6 +143,9 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
             if structure.union_of:
                 notes.append(f"{found.target} is answered by its parts: {', '.join(structure.union_of)}")
                 source = "bank"
+            elif not found.is_near:
+                notes.append(f"it is clear in an unusual wording; {found.target} is answered from the bank")
+                source = "bank"
             elif found.target in rows:
                 notes.append(f"{found.target} is answered by the first instruction that asks for it")
             else:
@@ -145,6 +154,46 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
     known = bundle.manifest.structures
     structures = targets if targets is not None else tuple(item for item in known if item.name in asked)
     return Plan(structures, tuple(plans), rows, tuple(warnings))
+
+
+def plan_written(
+    plan: Plan,
+    names: Sequence[str],
+    present: NDArray[np.bool_],
+    bundle: Bundle,
+    reader: TextReader,
+    engine: Engine,
+) -> Plan:
+    """Let a language model ask for targets, as a person would: by one short text for each.
+
+    The bank answers unions, and where the bundle does not take the text for what was meant.
+
+    Args:
+        plan: One without instructions of a person.
+        names: The targets that were written.
+        present: Which channels the study has, (M,).
+        bundle: One with instructions.
+        reader: Its tokenizer.
+        engine: Its text network.
+
+    Raises:
+        BundleError: The network is not what the bundle says.
+        DeviceError: The device failed.
+    """
+    vocabulary = vocabulary_of(bundle.manifest)
+    prompts, written = [], dict[str, Literal["text", "bank"]]()
+    for name in names:
+        written[name] = "bank"
+        if bundle.structure(name).union_of:
+            continue
+        with suppress(InstructionError):  # no word of it is known
+            text = f"Segment the {vocabulary.spoken[name]}."
+            (prompt,) = read_prompts((text,), present, bundle, reader, engine)
+            if prompt.wanted.is_near and prompt.wanted.target == name:
+                written[name] = "text"
+                prompts.append(PromptPlan(prompt, "text", (), "llm"))
+    rows = {item.prompt.wanted.target: item.prompt for item in prompts}
+    return replace(plan, prompts=tuple(prompts), rows=rows, written=written)
 
 
 def _unclear(number: int, found: Wanted, targets: tuple[Structure, ...] | None) -> str:

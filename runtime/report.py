@@ -22,10 +22,12 @@ __all__ = [
     "ChannelReport",
     "Clock",
     "InstructionReport",
+    "LanguageReport",
     "OutputReport",
     "RegistrationReport",
     "Report",
     "StructureReport",
+    "WrittenReport",
     "library_versions",
     "machine",
     "peak_bytes",
@@ -104,6 +106,7 @@ class InstructionReport:
         source: What answers it: the vector of a text ("text") or the bank's ("bank").
         presence: The network's probability that the study shows what it asks for, 0…1.
         notes: What was assumed.
+        author: A person ("user"), or a language model ("llm"): then the text is of the bundle's own words.
     """
 
     text: str
@@ -114,6 +117,58 @@ class InstructionReport:
     source: Literal["text", "bank"]
     presence: float
     notes: tuple[str, ...] = ()
+    author: Literal["user", "llm"] = "user"
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """What was written about one series; only words of the bundle's vocabulary.
+
+    Attributes:
+        modality: Of the series.
+        text: The instruction that counts.
+        author: Who wrote that: the language model ("llm") or the rule ("rule").
+        rule_text: The rule's.
+        llm_text: The language model's; None where it gave none.
+        contradictions: Where both contradict each other, in words; then the rule's counts.
+        confidence: Share of the compared fields that agree, 0…1; None where there was nothing to compare.
+        model_sha256: Of the language model; "" without its answer, as all below.
+        seed: Of its sampling.
+        tokens: That it wrote.
+        seconds: That it took, the first time.
+        is_kept: Whether it was kept from an earlier time.
+    """
+
+    modality: str
+    text: str
+    author: Literal["llm", "rule"]
+    rule_text: str
+    llm_text: str | None
+    contradictions: tuple[str, ...]
+    confidence: float | None
+    model_sha256: str = ""
+    seed: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class LanguageReport:
+    """The instructions of a study, and what the mask took of them.
+
+    Attributes:
+        model: File name of the language model; "" without one.
+        reason: Why that.
+        written: About each series.
+        conditions: Target that was written to what asked for it in the mask: the text's vector or the bank's.
+            Empty where a bundle's targets are fixed, and where masks were begun before anything was written.
+    """
+
+    model: str
+    reason: str
+    written: tuple[WrittenReport, ...]
+    conditions: dict[str, Literal["text", "bank"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,6 +208,7 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     outputs: tuple[OutputReport, ...] = ()
     instructions: tuple[InstructionReport, ...] = ()
+    language: LanguageReport | None = None
     schema: str = SCHEMA
     product: str = PRODUCT
     product_version: str = __version__

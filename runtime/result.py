@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
 from runtime.errors import ImageError, InstructionError, UsageError, ZeusEdgeError
@@ -21,7 +22,7 @@ from runtime.structure import Structure
 from runtime.version import RESEARCH_USE
 from runtime.volume import Labels
 
-__all__ = ["FORMATS", "Format", "Result", "check_formats"]
+__all__ = ["FORMATS", "Format", "Result", "asked_labels", "check_formats"]
 
 Format = Literal["seg", "nifti", "json", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -172,6 +173,24 @@ class Result:
         # All labels: a union is drawn from parts that were perhaps not asked for themselves.
         labels, content = self._segmented.labels, self._segmented.content
         write_preview(path, channels, labels, content, self.structures, caption)
+
+
+def asked_labels(made: Segmented, structures: tuple[Structure, ...]) -> Labels:
+    """The label map with other structures removed; looks only where what is kept lies."""
+    labels, content = made.labels, made.content
+    kept = {structure.value: structure.name for structure in structures if not structure.union_of}
+    if kept == labels.names:
+        return labels
+    table = np.zeros(256, np.uint8)
+    table[list(kept)] = list(kept)
+    shown = content.counts[:, list(kept)] > 0
+    voxels: NDArray[np.uint8] = np.zeros(labels.voxels.shape, np.uint8)
+    if shown.any():
+        slices = np.flatnonzero(shown.any(axis=1))
+        first = int(content.first_row[:, list(kept)][shown].min())
+        box = np.s_[slices[0] : slices[-1] + 1, first : int(content.last_row[:, list(kept)].max())]
+        voxels[box] = table[labels.voxels[box]]
+    return Labels(voxels, labels.affine, kept)
 
 
 def _outputs(work: Path, notes: dict[str, tuple[str, ...]]) -> tuple[OutputReport, ...]:

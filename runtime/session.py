@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,21 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.answer import Answer, Kept, answer, keep
-from runtime.bundle import Bundle, Network, open_bundle
+from runtime.author import Author
+from runtime.bundle import Bundle, Instructions, Network, open_bundle
 from runtime.engines.choose import Device as DeviceName
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import Engine
 from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.kernels import Kernels, open_kernels
+from runtime.language.draft import Draft
 from runtime.language.text import TextReader, check_texts
-from runtime.pipeline import Device, Progress, Segmented, align_study, encode_study, run
-from runtime.prompt import Plan, make_plan, read_prompts
+from runtime.pipeline import Device, Progress, align_study, encode_study, run
+from runtime.prompt import Plan, make_plan, plan_written, read_prompts
 from runtime.report import Clock
-from runtime.result import Result
+from runtime.result import Result, asked_labels
+from runtime.stages.channels import choose_channels
 from runtime.structure import Structure
 from runtime.study import Modality, Study
-from runtime.summary import Ran, summarise
-from runtime.volume import Labels
+from runtime.summary import Ran, language_report, summarise
 
 __all__ = ["Session"]
 
@@ -51,19 +54,31 @@ class Session:
         bundle: Folder of a model bundle; the shipped `zeus-nano-head` when absent.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; 0 takes every usable CPU.
+        llm: What writes instructions: "auto" (the bundle's writer, if there is one that can run), "none" (the
+            rule alone) or a GGUF file.
+        llm_deadline_s: Seconds from the beginning of a study to when the rule answers. The mask waits for
+            nothing; the report waits until then.
 
     Raises:
-        BundleError: The bundle is damaged.
-        UsageError: `device` or `threads` is not one of the above.
+        BundleError: The bundle, or the language model that was named, is damaged.
+        DeviceError: A language model was named, and llama-cpp-python is not installed.
+        UsageError: `device`, `threads` or `llm` is not one of the above.
     """
 
     def __init__(
-        self, bundle: Path | str | None = None, device: DeviceName = "auto", threads: int = 0
+        self,
+        bundle: Path | str | None = None,
+        device: DeviceName = "auto",
+        threads: int = 0,
+        llm: Path | str = "auto",
+        llm_deadline_s: float = 10.0,
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; use auto, cpu or cuda")
         self._bundle = open_bundle(bundle)
         self._kernels: Kernels = open_kernels("cpu", threads)
+        self._author = Author(llm, self._bundle, device, self._kernels.threads, llm_deadline_s)
+        self._draft: Draft | None = None
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
         # Networks load while the first study is read; a failure shows at first use.
         self._closed = False
@@ -120,32 +135,38 @@ class Session:
             raise UsageError("this session is closed; make a new one")
         structures = None if targets is None else self._structures(targets)
         texts = () if instruction is None else self._texts(instruction)
+        asked = None if structures is None else self._covered(structures)
         clock = Clock()
         if study is None:
-            if self._kept is None or modalities:
+            if self._kept is None or self._draft is None or modalities:
                 why = "modalities are for one" if self._kept else "no study is kept from before"
                 raise UsageError(f"give a study: {why}")
             progress("answer", 0.0)
             plan = self._plan(texts, structures, self._kept.present, clock)
-            return self._answer(self._kept, plan, clock)
-        self._kept = None  # before the next one takes memory; after a failure nothing of it is left
+            return self._answer(self._kept, self._draft, plan, asked, clock)
+        self._kept = self._draft = (
+            None  # before the next one takes memory; after a failure nothing of it is left
+        )
         found = _read(study, modalities, clock, progress)
+        draft = self._author.begin(choose_channels(found, self._bundle.manifest).channels, asked)
         with clock.stage("load"):
             device = self._loaded()
         if self._bundle.manifest.instructions is None:
             made = run(found, self._bundle, device, clock, progress)
-            return self._result(Answer(made), structures or self._bundle.manifest.structures, clock)
+            plan = Plan(structures or self._bundle.manifest.structures)
+            return self._result(Answer(made), draft, plan, asked, clock)
         aligned = align_study(found, self._bundle, clock, progress)
         plan = self._plan(texts, structures, aligned.present(self._bundle.manifest), clock)
         encoded = encode_study(aligned, self._bundle, device, clock, progress)
-        self._kept = keep(encoded, self._bundle, device, clock)
-        return self._answer(self._kept, plan, clock)
+        self._kept, self._draft = keep(encoded, self._bundle, device, clock), draft
+        return self._answer(self._kept, draft, plan, asked, clock)
 
     def close(self) -> None:
         """Free the networks and the study that was kept; a second call does nothing."""
         if self._closed:
             return
-        self._closed, self._kept = True, None
+        self._closed, self._kept, self._draft = True, None, None
+        self._author.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for engine in (self._engine, self._decoder, self._text):
             if engine and engine.done() and not engine.cancelled() and engine.exception() is None:
@@ -192,26 +213,58 @@ class Session:
         if not texts or given is None or self._text is None:
             return Plan(self._bundle.manifest.structures if targets is None else targets)
         with clock.stage("instruct"):
-            if self._reader is None:
-                self._reader = TextReader(self._bundle.path(given.text.tokenizer), given.text.most_tokens)
-            prompts = read_prompts(texts, present, self._bundle, self._reader, self._text.result())
+            prompts = read_prompts(
+                texts, present, self._bundle, self._text_reader(given), self._text.result()
+            )
             return make_plan(prompts, targets, self._bundle)
+
+    def _plan_written(
+        self, plan: Plan, draft: Draft, asked: frozenset[str] | None, present: NDArray[np.bool_]
+    ) -> Plan:
+        """Let a language model ask, where it has written by now and the rule agrees; a person goes first."""
+        given = self._bundle.manifest.instructions
+        names = draft.written_targets(asked)
+        if plan.prompts or given is None or self._text is None or not names:
+            return plan
+        engine = self._text.result()
+        return plan_written(plan, names, present, self._bundle, self._text_reader(given), engine)
+
+    def _text_reader(self, given: Instructions) -> TextReader:
+        if self._reader is None:
+            self._reader = TextReader(self._bundle.path(given.text.tokenizer), given.text.most_tokens)
+        return self._reader
+
+    def _covered(self, targets: tuple[Structure, ...]) -> frozenset[str]:
+        """What may be said where these are asked for: themselves and their parts."""
+        values = {value for target in targets for value in self._bundle.parts(target)}
+        known = self._bundle.manifest.structures
+        return frozenset(item.name for item in known if set(self._bundle.parts(item)) <= values)
 
     def _loaded(self) -> Device:
         decoder = None if self._decoder is None else self._decoder.result()
         return Device(self._engine.result(), self._kernels, decoder)
 
-    def _answer(self, kept: Kept, plan: Plan, clock: Clock) -> Result:
-        device = self._loaded()
-        return self._result(answer(kept, plan, self._bundle, device, clock), plan.structures, clock)
+    def _answer(
+        self, kept: Kept, draft: Draft, plan: Plan, asked: frozenset[str] | None, clock: Clock
+    ) -> Result:
+        with clock.stage("instruct"):
+            plan = self._plan_written(plan, draft, asked, kept.present)
+        answered = answer(kept, plan, self._bundle, self._loaded(), clock)
+        return self._result(answered, draft, plan, asked, clock)
 
-    def _result(self, answered: Answer, structures: tuple[Structure, ...], clock: Clock) -> Result:
-        made = answered.segmented
+    def _result(
+        self, answered: Answer, draft: Draft, plan: Plan, asked: frozenset[str] | None, clock: Clock
+    ) -> Result:
+        made, structures = answered.segmented, plan.structures
         chosen = tuple(item for item in made.measurements if item.structure in structures)
-        labels = _only(made, structures)
+        labels = asked_labels(made, structures)
+        with clock.stage("write"):
+            settled = draft.settle(made.labels, asked)
+        made = dataclasses.replace(made, warnings=(*made.warnings, *settled.warnings))
+        written = language_report(self._author.choice, settled, plan.written)
         clock.seconds["total"] = clock.total()
         ran = Ran(self._bundle.identity, self._engine.result().description, self._kernels)
-        report = summarise(made, ran, chosen, clock, answered.instructions, answered.presence)
+        report = summarise(made, ran, chosen, clock, answered.instructions, answered.presence, written)
         return Result(labels, structures, chosen, report, made, self._bundle, self._kernels)
 
 
@@ -230,21 +283,3 @@ def _read(
             return read_study([str(path) for path in paths], modalities)
         except PermissionError as error:
             raise ImageError(f"{error.filename} cannot be read ({error.strerror})") from error
-
-
-def _only(made: Segmented, structures: tuple[Structure, ...]) -> Labels:
-    """The label map with other structures removed; looks only where what is kept lies."""
-    labels, content = made.labels, made.content
-    kept = {structure.value: structure.name for structure in structures if not structure.union_of}
-    if kept == labels.names:
-        return labels
-    table = np.zeros(256, np.uint8)
-    table[list(kept)] = list(kept)
-    shown = content.counts[:, list(kept)] > 0
-    voxels: NDArray[np.uint8] = np.zeros(labels.voxels.shape, np.uint8)
-    if shown.any():
-        slices = np.flatnonzero(shown.any(axis=1))
-        first = int(content.first_row[:, list(kept)][shown].min())
-        box = np.s_[slices[0] : slices[-1] + 1, first : int(content.last_row[:, list(kept)].max())]
-        voxels[box] = table[labels.voxels[box]]
-    return Labels(voxels, labels.affine, kept)

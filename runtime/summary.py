@@ -5,19 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from typing import Literal
 
 import numpy as np
 
+from runtime.author import Choice
 from runtime.engines.engine import EngineDescription
 from runtime.kernels import Kernels
+from runtime.language.agreement import Agreement
+from runtime.language.draft import Settled
 from runtime.pipeline import Segmented
 from runtime.report import (
     ChannelReport,
     Clock,
     InstructionReport,
+    LanguageReport,
     RegistrationReport,
     Report,
     StructureReport,
+    WrittenReport,
     library_versions,
     machine,
     peak_bytes,
@@ -25,7 +31,7 @@ from runtime.report import (
 from runtime.stages.measure import Measurement
 from runtime.structure import ModelIdentity
 
-__all__ = ["Ran", "summarise"]
+__all__ = ["Ran", "language_report", "summarise"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +50,7 @@ def summarise(
     clock: Clock,
     instructions: tuple[InstructionReport, ...] = (),
     presence: Mapping[str, float] | None = None,
+    language: LanguageReport | None = None,
 ) -> Report:
     """The report, as far as it is known before anything is written.
 
@@ -54,6 +61,7 @@ def summarise(
         clock: Seconds of each stage.
         instructions: What became of each.
         presence: Probability of each structure, where a bundle decodes it.
+        language: What was written about the series.
     """
     grid, known = made.grid, presence or {}
     return Report(
@@ -72,6 +80,49 @@ def summarise(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=library_versions(),
         instructions=instructions,
+        language=language,
+    )
+
+
+def language_report(
+    choice: Choice, settled: Settled, conditions: dict[str, Literal["text", "bank"]]
+) -> LanguageReport:
+    """What is said about a study's written instructions.
+
+    Args:
+        choice: Who wrote them.
+        settled: What became of them.
+        conditions: What the mask took of them.
+    """
+    written = tuple(_written_report(name, item) for name, item in settled.agreements.items())
+    return LanguageReport(
+        "" if choice.model is None else choice.model.name, choice.reason, written, conditions
+    )
+
+
+def _written_report(modality: str, agreement: Agreement) -> WrittenReport:
+    used, told, confidence = agreement.used, agreement.told, agreement.confidence
+    report = WrittenReport(
+        modality,
+        used.text,
+        "rule" if used is agreement.rule else "llm",
+        agreement.rule.text,
+        None if told is None else told.text,
+        tuple(
+            f"{item.field}: {item.safe}, and {item.told} by the language model"
+            for item in agreement.contradictions
+        ),
+        None if confidence is None else round(confidence, 4),
+    )
+    if told is None:
+        return report
+    return dataclasses.replace(
+        report,
+        model_sha256=told.model_sha256,
+        seed=told.seed,
+        tokens=told.tokens,
+        seconds=told.seconds,
+        is_kept=told.is_kept,
     )
 
 

@@ -8,16 +8,20 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runtime import Session
+from runtime import Result, Session
+from runtime.author import Author
 from runtime.engines.llama.client import LlamaProcess
 from runtime.infer import main
+from runtime.language.draft import Draft
 from tests.command import Run
 from tests.processes import PROMPT, SETTINGS, SHORT
 from tests.tiny_bundle import head_plan, make_bundle, write_head
 from tests.tiny_gguf import TinyModel, write_gguf
+from tests.tiny_writer import PATIENT_S, make_writer_bundle
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IN_CI = bool(os.environ.get("CI"))
@@ -163,3 +167,37 @@ def llama(llama_file: Path) -> Iterator[LlamaProcess]:
 def llama_answer(llama: LlamaProcess) -> str:
     """The right answer to the short question."""
     return llama.generate(PROMPT, SHORT).text
+
+
+@pytest.fixture
+def instruction_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where instructions are kept: nothing is there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "zeus-edge" / "instructions"
+
+
+@pytest.fixture(scope="module")
+def writer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with a writer."""
+    return make_writer_bundle(tmp_path_factory.mktemp("writer"))
+
+
+@pytest.fixture(scope="module")
+def writer_plain(writer_folder: Path, axial: Path) -> Result:
+    """What it makes of the axial series without a language model."""
+    with Session(writer_folder, "cpu", 1, "none") as opened:
+        return opened.segment(axial)
+
+
+@pytest.fixture
+def in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is there before masks are begun."""
+    begin = Author.begin
+
+    def patient(author: Author, *arguments: Any) -> Draft:
+        draft = begin(author, *arguments)
+        if draft._task is not None:
+            draft._task.result(PATIENT_S)
+        return draft
+
+    monkeypatch.setattr(Author, "begin", patient)

@@ -63,6 +63,21 @@ def test_wanted_is_the_nearest_row_unless_another_is_near(
     assert found.margin == pytest.approx(margin, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("given", "is_clear", "is_near"),
+    [
+        (vector(0, 3, 0, 0, 0, 2), True, True),
+        (vector(0, 2, 0, 0, 0, 2), True, False),  # clear, but half of it lies off every row
+        (vector(4, 4.1), False, False),
+    ],
+)
+def test_wanted_is_near_when_the_vector_is_almost_the_row(
+    bundle: Bundle, given: NDArray[np.float32], is_clear: bool, is_near: bool
+) -> None:
+    found = wanted(given, bundle, ALL)
+    assert (found.is_clear, found.is_near) == (is_clear, is_near)
+
+
 def test_wanted_compares_with_the_mean_over_the_channels_that_are_there(bundle: Bundle) -> None:
     rows = bank_rows()
     rows[1:, [0, 1]] = rows[1:, [1, 0]]  # other channels call the shell core

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cuda import cache
 from runtime.cuda import compile as compiler
-from runtime.cuda.compile import Cubin, cached_cubin
+from runtime.cuda.compile import CUBINS, Cubin, cached_cubin
 
 SOURCES = {"cuda.cu": "text", "a.h": "abcd"}
 
@@ -97,11 +96,11 @@ def test_cache_replaces_an_entry_that_it_cannot_trust(folder: Path, compiled: li
 
 
 def test_cache_does_not_take_one_entry_for_another(folder: Path) -> None:
-    cache.save("one", b"code")
+    CUBINS.save("one", b"code")
     (folder / "one.cubin").rename(folder / "two.cubin")
-    assert cache.load("two") is None
+    assert CUBINS.load("two") is None
     (folder / "two.cubin").rename(folder / "one.cubin")
-    assert cache.load("one") == b"code"
+    assert CUBINS.load("one") == b"code"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_cache_leaves_nothing_behind_when_writing_fails(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        cache.save("name", b"code")
+        CUBINS.save("name", b"code")
     assert list(folder.iterdir()) == []
 
 
@@ -152,4 +151,4 @@ def test_cache_ignores_a_relative_xdg_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in ("", "relative/cache"):
         monkeypatch.setenv("XDG_CACHE_HOME", given)
-        assert cache.cache_folder() == tmp_path / ".cache" / "zeus-edge" / "cuda"
+        assert CUBINS.folder == tmp_path / ".cache" / "zeus-edge" / "cuda"

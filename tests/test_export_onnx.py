@@ -81,6 +81,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A smooth CT with slices of 4 mm, stored front to back and left to right, slightly oblique."""
     voxels = ndimage.gaussian_filter(np.random.default_rng(9).normal(0, 1, (28, 36, 14)), (2.5, 2.5, 1.2))
     voxels = voxels / voxels.std() * 150
+    voxels[:4] = -1000  # air: the report doubts a CT without any
     affine = np.array([[-1.4, 0.1, 0, 20], [0.1, -1.4, 0, 30], [0, 0, 4.0, -50], [0, 0, 0, 1]])
     path = tmp_path_factory.mktemp("scan") / "ct.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.round(voxels).astype(np.int16), affine), path)
@@ -129,6 +130,10 @@ def test_an_exported_network_labels_a_scan_as_if_done_by_hand(
         assert (expected == value).sum() > 300
         assert dice(found == value, expected == value) > 0.999
     assert result.report.warnings == ()
+    language = result.report.language
+    assert language is not None
+    (written,) = language.written
+    assert written.text.startswith("This is an axial CT scan with thick slices.")
 
 
 def test_one_map_is_one_label_above_one_half(scan: Path, tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(make_promptable(tmp_path_factory.mktemp("promptable")))
 
 
-def prompt(target: str, runner_up: str = "shell", is_clear: bool = True, is_cut: bool = False) -> Prompt:
-    wanted = Wanted(target, 0.9, runner_up, 0.4 if is_clear else 0.01, is_clear)
+def prompt(
+    target: str, runner_up: str = "shell", is_clear: bool = True, is_near: bool = True, is_cut: bool = False
+) -> Prompt:
+    wanted = Wanted(target, 0.9, runner_up, 0.4 if is_clear else 0.01, is_clear, is_clear and is_near)
     return Prompt(f"{SECRET}: {target}", np.zeros(6, np.float32), wanted, is_cut)
 
 
@@ -52,6 +54,15 @@ def test_plan_takes_the_first_of_two_texts_for_one_target(bundle: Bundle) -> Non
     assert plan.rows["core"] is first
     assert plan.structures == named(bundle, "core")
     assert plan.notes == ("instruction 2: core is answered by the first instruction that asks for it",)
+
+
+def test_plan_answers_an_unusual_wording_from_the_bank_and_says_so(bundle: Bundle) -> None:
+    far, near = prompt("core", is_near=False), prompt("core")
+    plan = make_plan([far, near], None, bundle)
+    assert plan.structures == named(bundle, "core")
+    assert plan.rows == {"core": near}
+    assert [item.source for item in plan.prompts] == ["bank", "text"]
+    assert plan.notes == ("instruction 1: it is clear in an unusual wording; core is answered from the bank",)
 
 
 def test_plan_says_what_was_not_read(bundle: Bundle) -> None:

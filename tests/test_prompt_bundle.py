@@ -83,6 +83,8 @@ def target(index: int, **values: object) -> Change:
         (inside("", least_similarity=1.5), "least_similarity outside"),
         (inside("", least_similarity=float("nan")), "not a finite number"),
         (inside("", least_margin=-0.1), "least_margin outside"),
+        (inside("", own_similarity=1.01), "own_similarity not in least_similarity…1"),
+        (inside("", own_similarity=0.49), "own_similarity not in least_similarity…1"),
         (inside("text", most_tokens=0), "most_tokens outside 1…512"),
         (inside("text", most_tokens=513), "most_tokens outside 1…512"),
         (inside("text", most_tokens=1.5), "expected int"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import Channel, Manifest, Target
+from runtime.bundle import Channel, FindingWords, Manifest, Target
+from runtime.language.vocabulary import vocabulary_of
 from runtime.manifest_rules import check_manifest
 from runtime.schema import SchemaError
 from tests.recipes import NNUNET, RECIPE, foreign_manifest
@@ -67,3 +68,12 @@ def test_a_body_is_measured_on_the_scan_and_new_kinds_need_a_recipe() -> None:
         check_manifest(foreign_manifest(RECIPE, channels=(*asked, *tiny_manifest().channels[1:])))
     with pytest.raises(SchemaError, match="needs a recipe"):
         check_manifest(dataclasses.replace(tiny_manifest(), channels=(*asked, *tiny_manifest().channels[1:])))
+
+
+def test_a_finding_has_a_side_only_where_there_is_a_brain() -> None:
+    plain = foreign_manifest(NNUNET)
+    words = vocabulary_of(plain)
+    check_manifest(dataclasses.replace(plain, vocabulary=words))
+    finding = dataclasses.replace(words, finding=FindingWords("lesion", "lesion"))
+    with pytest.raises(SchemaError, match="finding: its side"):
+        check_manifest(dataclasses.replace(plain, vocabulary=finding))

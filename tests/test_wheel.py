@@ -23,10 +23,11 @@ BESIDE_PYTHON = {
     "runtime/bundles/zeus-nano-head/encoder.onnx",
     "runtime/bundles/zeus-nano-head/golden_features.npy",
     "runtime/bundles/zeus-nano-head/golden_image.npy",
+    "runtime/language/instruct.txt",
     "runtime/py.typed",
     *(f"runtime/cuda/sources/{name}" for name in kernel_sources()),
     *(relative(path) for path in (ROOT / "training" / "configs").glob("*.json")),
-    *(relative(path) for path in (ROOT / "training" / "instructions" / "wordings").rglob("*.txt")),
+    *(relative(path) for path in (ROOT / "training" / "instructions").rglob("*.txt")),
     *(f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")),
 }
 

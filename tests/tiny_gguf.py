@@ -39,6 +39,7 @@ class TinyModel:
         scale: Of the output's weights; large ones make a model that is sure of itself.
         keys: Keys that are written instead of ours; None leaves one out.
         values: Values that are written under our keys, of the same type.
+        words: More tokens of "gpt2", that no merge leads to: only an answer can hold them.
     """
 
     architecture: str = "llama"
@@ -51,13 +52,17 @@ class TinyModel:
     scale: float = 1.0
     keys: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     def tokens(self) -> list[str]:
         """The vocabulary."""
         if self.tokenizer == "llama":
             letters = [chr(code) for code in range(0x20, 0x7F)]
             return [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *letters, "\u2581the"]
-        return [*SPECIAL, *byte_symbols(), *(merge.replace(" ", "") for merge in MERGES)]
+        symbols = byte_symbols()
+        words = ("".join(symbols[byte] for byte in word.encode()) for word in self.words)
+        merged = (merge.replace(" ", "") for merge in MERGES)
+        return list(dict.fromkeys((*SPECIAL, *symbols, *merged, *words)))
 
     def types(self) -> list[int]:
         """What each token is: 1 words, 3 control, 6 a byte."""

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.tiny_bundle import make_bundle
 
-__all__ = ["ASKED", "WORDS", "bank_rows", "make_promptable", "npy", "tiny_instructions"]
+__all__ = ["ASKED", "WORDS", "bank_rows", "make_promptable", "network", "npy", "tiny_instructions"]
 
 ASKED = ("shell", "core", "lesion", "brain", "")
 MOST_TOKENS = 8
@@ -40,12 +40,13 @@ _SEEN[1, 2] = 200.0
 _FLOAT = TensorProto.FLOAT
 
 
-def _network(
+def network(
     nodes: list[Any],
     inputs: dict[str, tuple[int, list[Any]]],
     outputs: dict[str, list[Any]],
     constants: dict[str, NDArray[Any]],
 ) -> bytes:
+    """A serialised ONNX network, checked; outputs are float32."""
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -61,7 +62,7 @@ def _network(
 def _encoder() -> bytes:
     """Features as the tiny bundle's; the coarse map is their mean over 4 x 4 x 4 voxels."""
     four = [4, 4, 4]
-    return _network(
+    return network(
         [
             helper.make_node("Conv", ["image", "weights"], ["features"]),
             helper.make_node("AveragePool", ["features"], ["bottom"], kernel_shape=four, strides=four),
@@ -98,7 +99,7 @@ def _decoder(vectors: NDArray[np.float32] = _VECTORS) -> bytes:
     outputs = {"vectors": [1, "T", 4], "biases": [1, "T"], "presence": [1, "T"]}
     constants = {"W": vectors, "b": _BIASES, "S": _SEEN, "p": _PRESENCE[None]}
     axes = {"last_two": [2, 3], "one": [1], "two": [2]}
-    return _network(
+    return network(
         nodes, inputs, outputs, {**constants, **{name: np.array(n, np.int64) for name, n in axes.items()}}
     )
 
@@ -111,7 +112,7 @@ def _text() -> bytes:
     for word, entry in _MEANINGS.items():
         words[WORDS.index(word), entry] = 1
     node = helper.make_node
-    return _network(
+    return network(
         [
             node("Gather", ["words", "ids"], ["each"]),
             node("ReduceSum", ["each", "one"], ["sum"], keepdims=0),
@@ -180,6 +181,7 @@ def tiny_instructions() -> dict[str, Any]:
         "asked": list(ASKED),
         "least_similarity": 0.5,
         "least_margin": 0.1,
+        "own_similarity": 0.75,
     }
 
 

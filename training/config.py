@@ -10,6 +10,7 @@ from runtime.schema import SchemaError, build
 from training.tasks.heads import HeadTraining
 from training.tasks.labelled import LabelledTraining
 from training.tasks.text import TextTraining
+from training.tasks.writer import WriterTraining
 from training.tasks.zeus_heads import ZeusHeadTraining
 
 __all__ = ["CONFIGS", "Training", "read_config"]
@@ -17,12 +18,13 @@ __all__ = ["CONFIGS", "Training", "read_config"]
 CONFIGS = Path(__file__).parent / "configs"
 """The project's own; a configuration can lie anywhere."""
 
-Training = HeadTraining | LabelledTraining | TextTraining | ZeusHeadTraining
+Training = HeadTraining | LabelledTraining | TextTraining | WriterTraining | ZeusHeadTraining
 
 _KINDS: dict[str, type[Training]] = {
     "heads": HeadTraining,
     "labelled": LabelledTraining,
     "text": TextTraining,
+    "writer": WriterTraining,
     "zeus-heads": ZeusHeadTraining,
 }
 

@@ -19,7 +19,8 @@ from training.geometry import GeometryConfig, random_fractions
 from training.structures import CLASS_NAMES
 from training.tissues import CHANNELS, class_table
 
-__all__ = ["HeadStream", "StreamConfig", "class_fractions", "load_heads"]
+__all__ = ["HELD_OUT", "HeadStream", "StreamConfig", "class_fractions", "load_heads", "load_phantom"]
+__all__ += ["training_maps"]
 
 HELD_OUT = ("training_seg_18", "training_seg_19", "training_seg_20")
 """Label maps that training never sees."""
@@ -74,6 +75,11 @@ def class_fractions(fractions: Tensor) -> Tensor:
     return counts
 
 
+def training_maps(maps: Path) -> list[Path]:
+    """Label maps of a folder that are not held out."""
+    return [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
+
+
 def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list[Head]]:
     """Load the training heads: real label maps that are not held out, and analytic phantoms.
 
@@ -82,12 +88,17 @@ def load_heads(maps: Path, cache: Path, phantoms: int) -> tuple[list[Head], list
         cache: Folder for derived maps.
         phantoms: How many random phantoms.
     """
-    paths = [path for path in sorted(maps.glob("*.nii.gz")) if path.name.split(".")[0] not in HELD_OUT]
-    real = [load_label_map(path, cache) for path in paths]
-    return real, [_phantom(seed, cache) for seed in range(1, phantoms + 1)]
+    real = [load_label_map(path, cache) for path in training_maps(maps)]
+    return real, [load_phantom(seed, cache) for seed in range(1, phantoms + 1)]
 
 
-def _phantom(seed: int, cache: Path) -> Head:
+def load_phantom(seed: int, cache: Path) -> Head:
+    """One head of the analytic phantom.
+
+    Args:
+        seed: Of its random parameters.
+        cache: Folder for its map.
+    """
     from runtime.volume import Grid
     from training.phantom import HeadParameters, sample_labels
 

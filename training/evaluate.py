@@ -19,8 +19,10 @@ from training.config import Training, read_config
 from training.evaluation.heads import evaluate_heads
 from training.evaluation.labelled import evaluate_labelled
 from training.evaluation.text import evaluate_text
+from training.evaluation.writer import evaluate_writer
 from training.tasks.labelled import LabelledTraining
 from training.tasks.text import TextTraining
+from training.tasks.writer import WriterTraining
 from training.tasks.zeus_heads import ZeusHeadTraining
 from training.train import HERE, ROOT
 
@@ -34,6 +36,8 @@ def _rows(config: Training, runs: Path, threads: int) -> list[dict[str, Any]]:
         return evaluate_text(config, runs)
     if isinstance(config, ZeusHeadTraining):
         return evaluate_heads(config, ROOT, runs)
+    if isinstance(config, WriterTraining):
+        return evaluate_writer(config, ROOT, runs)
     raise UsageError(f"{config.name}: a plain network of heads is measured by python -m benchmarks.accuracy")
 
 
@@ -51,7 +55,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _width(name: str) -> int:
-    return 26 if name in ("run", "measure") else max(9, len(name))
+    wide = {"run": 26, "measure": 28, "series": 44, "on": 15}
+    return wide.get(name, max(9, len(name)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,14 @@ from training.anatomy import Head
 from training.lesions import LesionConfig, add_lesions
 from training.tissues import TISSUES, index_of
 
-__all__ = ["GeometryConfig", "fractions_of", "random_fractions", "random_rotation", "smooth_field"]
+__all__ = [
+    "GeometryConfig",
+    "fractions_of",
+    "mix_soft_tissue",
+    "random_fractions",
+    "random_rotation",
+    "smooth_field",
+]
 
 FINE = 2
 """Fine voxels per model voxel and axis: partial volume comes from 2 x 2 x 2 fine voxels."""
@@ -114,8 +121,8 @@ def _look_up(head: Head, positions: list[Tensor]) -> Tensor:
     return torch.take(torch.from_numpy(padded.ravel()), index)
 
 
-def _mix_soft_tissue(tissues: Tensor, random: Generator) -> None:
-    """Tell fat from muscle and skin at random: the maps call all of it soft tissue."""
+def mix_soft_tissue(tissues: Tensor, random: Generator) -> None:
+    """Tell fat from muscle and skin at random, in place: the maps call all of it soft tissue."""
     shape = tuple(tissues.shape)
     field = smooth_field(random, int(random.integers(12, 28)), shape)
     muscle = (tissues == index_of("muscle")) & (field > random.normal(0.2, 0.8))
@@ -148,6 +155,6 @@ def random_fractions(head: Head, random: Generator, config: GeometryConfig) -> T
         (tissues, I, J, K) uint8 counts of 0…8 per model voxel.
     """
     tissues = _look_up(head, _positions(head, random, config))
-    _mix_soft_tissue(tissues, random)
+    mix_soft_tissue(tissues, random)
     add_lesions(tissues, random, config.spacing_mm / FINE, config.lesions)
     return fractions_of(tissues)

@@ -105,6 +105,14 @@ def _cpu_flags() -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
+def _place(network: nn.Module, device: torch.device) -> None:
+    """Put a network on a device, its convolutions with channels last, whichever kind it has."""
+    sides = {parameter.dim() for parameter in network.parameters()}
+    formats = {5: torch.channels_last_3d, 4: torch.channels_last}
+    wanted = [layout for count, layout in formats.items() if count in sides]
+    network.to(device, memory_format=wanted[0]) if wanted else network.to(device)  # type: ignore[call-overload]
+
+
 @torch.no_grad()
 def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
@@ -156,7 +164,7 @@ class _State:
             if "optimiser" in state:
                 self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
-        self.network.to(place.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        _place(self.network, place.device)
         self.average.to(place.device)
 
     def save(self) -> None:

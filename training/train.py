@@ -21,6 +21,7 @@ from training.loop import Place, Task, fit, save_resume
 from training.tasks.heads import HeadTask, HeadTraining
 from training.tasks.labelled import LabelledTask, LabelledTraining
 from training.tasks.text import TextTask
+from training.tasks.writer import WriterTask, WriterTraining
 from training.tasks.zeus_heads import ZeusHeadTask, ZeusHeadTraining
 
 __all__ = ["main", "task_of"]
@@ -44,6 +45,8 @@ def task_of(config: Training, runs: Path, fresh: bool) -> Task:
         return LabelledTask(config, ROOT, runs)
     if isinstance(config, ZeusHeadTraining):
         return ZeusHeadTask(config, ROOT, runs)
+    if isinstance(config, WriterTraining):
+        return WriterTask(config, ROOT, runs / config.name, fresh)
     return TextTask(config, runs / config.name, fresh)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from export.about import About, structures
 from export.graph import ends, read_model, slim, write_model
 from export.model import Description, SourceModel
-from runtime.bundle import Target
+from runtime.bundle import Target, file_sha256
 from runtime.errors import BundleError
 
 __all__ = ["read_onnx", "targets_for"]
@@ -41,7 +40,7 @@ def read_onnx(path: Path, about: About, work: Path) -> SourceModel:
         version=about.version or "1",
         description=about.description or "Segmentation by an ONNX network.",
         licence=about.licence or "unknown",
-        provenance={"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        provenance={"source": path.name, "sha256": file_sha256(path)},
         body_part=about.body_part or "unknown",
         channels=sight.channels,
         grid=sight.grid,

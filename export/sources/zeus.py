@@ -41,8 +41,9 @@ __all__ = ["stage_zeus"]
 
 _ASKED = (*(structure.name for structure in STRUCTURES), NO_TARGET)
 _FOREIGN_TEXTS = 200
-_LEAST_SIMILARITY, _LEAST_MARGIN = 0.5, 0.1
-"""Of a text to what it asks for; below them it is unclear. To be measured anew with every text encoder."""
+_LEAST_SIMILARITY, _LEAST_MARGIN, _OWN_SIMILARITY = 0.5, 0.1, 0.95
+"""Of a text to what it asks for; below the first two it is unclear, below the third the bank's row answers.
+To be measured anew with every text encoder."""
 
 
 def _bank(model: TextModel) -> NDArray[np.float32]:
@@ -96,7 +97,8 @@ def _instructions(zeus: Zeus) -> Instructions:
     )
     ids, vector = Tensor("ids", "int64", (1, 0)), Tensor("condition", "float32", (1, width))
     text = TextEncoder(Network("text.onnx", (ids,), (vector,), 1), "tokenizer.json", MOST_TOKENS)
-    return Instructions(decoder, text, "bank.npy", _ASKED, _LEAST_SIMILARITY, _LEAST_MARGIN)
+    limits = (_LEAST_SIMILARITY, _LEAST_MARGIN, _OWN_SIMILARITY)
+    return Instructions(decoder, text, "bank.npy", _ASKED, *limits)
 
 
 def _manifest(about: About, golden: Golden, zeus: Zeus, files: tuple[FileEntry, ...]) -> Manifest:

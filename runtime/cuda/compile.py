@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.cuda import cache
 from runtime.cuda.sources import MAIN
 from runtime.errors import DeviceError
+from runtime.user_cache import UserCache
 
-__all__ = ["INSTALL", "OPTIONS", "Cubin", "cached_cubin", "compile_cubin", "compiler_version"]
+__all__ = ["CUBINS", "INSTALL", "OPTIONS", "Cubin", "cached_cubin", "compile_cubin", "compiler_version"]
 
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 """The bits of the CPU's arithmetic: nothing fused, no subnormal flushed, quotients rounded right."""
 
 INSTALL = 'install it with pip install "zeus-edge[cuda]", or use the CPU'
 """What helps where a package is missing."""
+
+CUBINS = UserCache("cuda", ".cubin", largest_bytes=1 << 26)
+"""Compiled kernels."""
 
 _LONGEST_LOG = 4000
 
@@ -126,12 +129,12 @@ def cached_cubin(architecture: str, driver: int, sources: Mapping[str, str]) -> 
     """
     made_from = [architecture, driver, compiler_version(), OPTIONS, sorted(sources.items())]
     name = f"{architecture}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()}"
-    code = cache.load(name)
+    code = CUBINS.load(name)
     if code is not None:
         return code, "read from the cache"
     code = compile_cubin(architecture, sources).code
     try:
-        cache.save(name, code)
+        CUBINS.save(name, code)
     except OSError as error:
         return code, f"compiled, and not kept because the cache cannot be written ({error})"
     return code, "compiled"

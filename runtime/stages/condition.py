@@ -24,6 +24,7 @@ class Wanted:
         runner_up: The nearest other one that is no part and no union of it.
         margin: How much less similar that is, at least 0.
         is_clear: Whether both reach the bundle's limits.
+        is_near: Whether it is clear and so near that the vector itself may condition the decoder.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Wanted:
     runner_up: str
     margin: float
     is_clear: bool
+    is_near: bool
 
 
 def bank_vectors(bundle: Bundle, names: Sequence[str]) -> NDArray[np.float32]:
@@ -77,7 +79,8 @@ def wanted(vector: NDArray[np.float32], bundle: Bundle, present: NDArray[np.bool
     second = max(others, key=lambda n: (cosines[n], -n))
     similarity, margin = float(cosines[best]), float(cosines[best] - cosines[second])
     is_clear = similarity >= given.least_similarity and margin >= given.least_margin
-    return Wanted(asked[best], similarity, asked[second], margin, is_clear)
+    is_near = is_clear and similarity >= given.own_similarity
+    return Wanted(asked[best], similarity, asked[second], margin, is_clear, is_near)
 
 
 def _related(bundle: Bundle, one: str, other: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from training.instructions.words import FOREIGN, HELD_OUT, TARGETS, for_evaluation, for_training
+from training.instructions.words import FOREIGN, HELD_OUT, TARGETS, for_evaluation, for_training, with_more
 
 __all__ = ["HIPPOCAMPUS_FOREIGN", "HIPPOCAMPUS_TARGETS"]
 
-HIPPOCAMPUS_TARGETS: dict[str, tuple[str, ...]] = {
+_TARGETS: dict[str, tuple[str, ...]] = {
     "Anterior": (
         *("anterior hippocampus", "anterior part of the hippocampus", "hippocampal head", "head"),
         *("head of the hippocampus", "front of the hippocampus", "hippocampus anterior", "anterior"),
@@ -22,6 +22,7 @@ HIPPOCAMPUS_TARGETS: dict[str, tuple[str, ...]] = {
         *(HELD_OUT, "hippocampal body and its posterior part"),
     ),
 }
+HIPPOCAMPUS_TARGETS = with_more(_TARGETS)
 """Structure to names. Source: Medical Segmentation Decathlon, Task04: anterior and posterior hippocampus."""
 
 _OWN = ("hippocampus_amygdala",)

@@ -1,16 +1,47 @@
 """What targets, modalities and things that are not ours are called.
 
-Each tuple has names for training first and, after `HELD_OUT`, names only evaluation uses.
+Each tuple has names for training first and, after `HELD_OUT`, names only evaluation uses; `names.txt` has
+more for training.
 """
 
 from __future__ import annotations
 
-__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training"]
+from pathlib import Path
+
+__all__ = ["FOREIGN", "HELD_OUT", "MODALITIES", "TARGETS", "for_evaluation", "for_training", "with_more"]
 
 HELD_OUT = "|"
 """Divides a tuple of names."""
 
-TARGETS: dict[str, tuple[str, ...]] = {
+
+_MORE = {
+    key: tuple(names.split("; "))
+    for key, names in (
+        line.split(": ", 1)
+        for line in Path(__file__).with_name("names.txt").read_text(encoding="utf-8").splitlines()
+    )
+}
+
+
+def with_more(names: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Names together with those that `names.txt` has for training; the first one stays first."""
+    return {
+        key: (*for_training(known), *_MORE[key], HELD_OUT, *for_evaluation(known))
+        for key, known in names.items()
+    }
+
+
+def for_training(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names before the mark."""
+    return names[: names.index(HELD_OUT)]
+
+
+def for_evaluation(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names after the mark."""
+    return names[names.index(HELD_OUT) + 1 :]
+
+
+_TARGETS: dict[str, tuple[str, ...]] = {
     "cerebral_white_matter": (
         *("cerebral white matter", "white matter of the cerebrum", "white matter", "WM"),
         *("white substance", "the hemispheric white matter", "deep white matter"),
@@ -125,9 +156,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         *("the complete brain", HELD_OUT, "brain as a whole"),
     ),
 }
+TARGETS = with_more(_TARGETS)
 """Name of a structure of the bundle to how people call it."""
 
-FOREIGN: tuple[str, ...] = (
+_FOREIGN = (
     *("kidney", "both kidneys", "left kidney", "renal parenchyma", "liver"),
     *("hepatic parenchyma", "spleen", "prostate", "prostate gland", "lung", "left lung"),
     *("lower lobe of the lung", "heart", "cardiac muscle", "myocardium", "aorta"),
@@ -151,6 +183,7 @@ FOREIGN: tuple[str, ...] = (
     *("pleural effusion", HELD_OUT, "right lung", "jejunum", "knee joint", "splenic vein"),
     *("urethra", "coccyx"),
 )
+FOREIGN = with_more({"foreign": _FOREIGN})["foreign"]
 """What no head scan shows, what this bundle does not know, and what is no structure at all."""
 
 MODALITIES: dict[str, tuple[str, ...]] = {
@@ -179,13 +212,3 @@ MODALITIES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Modality to how people call it."""
-
-
-def for_training(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names before the mark."""
-    return names[: names.index(HELD_OUT)]
-
-
-def for_evaluation(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names after the mark."""
-    return names[names.index(HELD_OUT) + 1 :]
