@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="training needs torch")
 
 from runtime.language import views as runtime_views
-from runtime.language.instruction import Statement
+from runtime.language.instruction import Finding, Statement
 from runtime.language.sentence import parse
 from runtime.volume import Volume
 from tests.constructed_head import constructed_head, subject_with
 from training.tissues import CHANNELS, TISSUES, index_of
 from training.writer.cases import CaseConfig, draw_cases
+from training.writer.facts import FACTS, NOT_ASKED, facts_of
 from training.writer.heads import OUTSIDE, Subject
 from training.writer.looks import Look, draw_look
 from training.writer.paint import paint
@@ -180,6 +181,18 @@ def test_batches_are_the_same_wherever_the_stream_begins() -> None:
     assert not np.array_equal(pictures, other)
     for text in texts:
         parse(text, VOCABULARY)
+
+
+def test_facts_are_those_of_the_statement() -> None:
+    lesion = Finding("small", "dark", "midline")
+    seen = Statement("T2", "coronal", "thick", (), ("brain",), (lesion,))
+    choices = dict(zip(FACTS, facts_of(seen), strict=True))
+    said = {name: FACTS[name][number] for name, number in choices.items()}
+    assert said == {
+        **{"modality": "T2", "plane": "coronal", "thickness": "thick", "lesion": "present"},
+        **{"size": "small", "brightness": "dark", "side": "midline"},
+    }
+    assert facts_of(replace(seen, findings=()))[3:] == [0, NOT_ASKED, NOT_ASKED, NOT_ASKED]
 
 
 def test_every_word_is_one_token() -> None:
