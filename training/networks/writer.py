@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from training.networks.writer_language import LanguageConfig, LanguageModel
+from training.networks.writer_language import Kept, LanguageConfig, LanguageModel
 from training.networks.writer_vision import VisionConfig, VisionEncoder
 
 __all__ = ["WriterNetwork", "WriterSize"]
@@ -103,11 +103,13 @@ class WriterNetwork(nn.Module):
         Returns:
             Token ids of each answer, without `end`.
         """
-        written = after.expand(len(visual), -1)
+        kept: list[Kept] = [[] for _ in self.language.blk]
+        rows, written = self.rows(visual, before, after.expand(len(visual), -1)), []
         for _ in range(most):
-            found = self.language(self.rows(visual, before, written), 1)[:, -1].argmax(-1)
-            written = torch.cat([written, found[:, None]], dim=1)
-            if bool((written[:, len(after) :] == end).any(1).all()):
+            found = self.language(rows, 1, kept)[:, -1].argmax(-1)
+            written.append(found)
+            rows = self.language.token_embd(found)[:, None]
+            if bool((torch.stack(written) == end).any(0).all()):
                 break
-        answers = [row[len(after) :] for row in written.tolist()]
+        answers = torch.stack(written, dim=1).tolist()
         return [row[: row.index(end)] if end in row else row for row in answers]
