@@ -18,6 +18,7 @@ from runtime.language.sentence import parse
 from runtime.volume import Volume
 from tests.constructed_head import constructed_head, subject_with
 from training.tissues import CHANNELS, TISSUES, index_of
+from training.writer.bodies import draw_body
 from training.writer.cases import CaseConfig, draw_cases
 from training.writer.facts import FACTS, NOT_ASKED, facts_of
 from training.writer.heads import OUTSIDE, Subject
@@ -166,8 +167,18 @@ def test_looks_keep_the_order_that_tells_sequences_apart() -> None:
         assert all(len(look) == len(TISSUES) for look in looks.values())
 
 
+def test_a_trunk_is_told_from_a_head() -> None:
+    body = draw_body(np.random.default_rng(3))
+    assert body.is_body
+    assert not patient().is_body
+    statement = statement_about(body, CaseConfig(), "CT")
+    assert (statement.modality, statement.visible, statement.findings) == ("CT", (), ())
+
+
 def stream(start: int) -> CaseStream:
-    config = WriterStreamConfig(subjects=2, life=2, phantom_share=0, cases=CaseConfig(size=32))
+    config = WriterStreamConfig(
+        subjects=2, life=2, phantom_share=0, body_share=0.3, cases=CaseConfig(size=32)
+    )
     return CaseStream(([constructed_head], []), config, batch=3, start=start)
 
 

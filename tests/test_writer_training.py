@@ -54,7 +54,14 @@ SIZE = {
     "heads": 2,
     "hidden": 64,
 }
-STREAM = {"subjects": 2, "life": 4, "phantoms": 2, "phantom_share": 1.0, "cases": {"size": 32}}
+STREAM = {
+    "subjects": 2,
+    "life": 4,
+    "phantoms": 2,
+    "phantom_share": 1.0,
+    "body_share": 0.0,
+    "cases": {"size": 32},
+}
 SCHEDULE = {"steps": 4, "batch": 4, "rate": 0.01, "warm_up": 1, "cool_down": 2, "average": 0.5}
 
 
