@@ -181,6 +181,7 @@ class Instructions:
         least_similarity: Cosine of a text to the nearest row, below which it is unclear.
         least_margin: Lead over the next row, below which it is unclear.
         own_similarity: From here on a clear text's own vector conditions the decoder, below it the row does.
+        called: Structure to names that people have for it: a text that names two says so in the report.
     """
 
     decoder: Network
@@ -190,6 +191,7 @@ class Instructions:
     least_similarity: float
     least_margin: float
     own_similarity: float
+    called: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ _CODE_TEXT, _MEANING_TEXT = 16, 64  # DICOM's SH and LO
 _WORDS = re.compile(r"(?!.*\band the\b)[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*")
 """Spoken names: commas, stops and "and the" stand between them."""
 _LONGEST_WORDS = 48
+_LONGEST_NAME = 128
 _MOST_NAMES = 128
 _MOST_WRITTEN_TOKENS = 1024
 _LARGEST_VIEW = 1024
@@ -184,6 +185,10 @@ def _check_instructions(given: Instructions, manifest: Manifest, maps: int) -> N
         given.least_similarity <= given.own_similarity <= 1,
         f"{where}: own_similarity not in least_similarity…1",
     )
+    _require(set(given.called) <= known, f"{where}.called: a name is no structure")
+    for name, words in given.called.items():
+        fits = len(words) <= _MOST_NAMES and all(0 < len(each.strip()) <= _LONGEST_NAME for each in words)
+        _require(fits, f"{where}.called: {name} has too many names, or an empty or a very long one")
     _require(
         0 < given.text.most_tokens <= _MOST_TOKENS, f"{where}.text: most_tokens outside 1…{_MOST_TOKENS}"
     )

@@ -182,6 +182,7 @@ def tiny_instructions() -> dict[str, Any]:
         "least_similarity": 0.5,
         "least_margin": 0.1,
         "own_similarity": 0.75,
+        "called": {"shell": ["shell", "outer part"], "core": ["core"], "lesion": ["lesion", "spot"]},
     }
 
 

@@ -27,7 +27,8 @@ from runtime.bundle import (
     TextEncoder,
 )
 from training.conditions import TextModel, text_model
-from training.instructions import NO_TARGET
+from training.instructions import HEAD, NO_TARGET
+from training.instructions.words import for_training
 from training.loop import load_average
 from training.networks.conditioned import Conditioned
 from training.networks.text import MOST_TOKENS
@@ -98,7 +99,12 @@ def _instructions(zeus: Zeus) -> Instructions:
     ids, vector = Tensor("ids", "int64", (1, 0)), Tensor("condition", "float32", (1, width))
     text = TextEncoder(Network("text.onnx", (ids,), (vector,), 1), "tokenizer.json", MOST_TOKENS)
     limits = (_LEAST_SIMILARITY, _LEAST_MARGIN, _OWN_SIMILARITY)
-    return Instructions(decoder, text, "bank.npy", _ASKED, *limits)
+    called = {
+        name: tuple(each.removeprefix("the ") for each in for_training(HEAD.targets[name]))
+        for name in _ASKED[:-1]
+        if name != "head"  # what every study shows is mentioned everywhere
+    }
+    return Instructions(decoder, text, "bank.npy", _ASKED, *limits, called)
 
 
 def _manifest(about: About, golden: Golden, zeus: Zeus, files: tuple[FileEntry, ...]) -> Manifest:
