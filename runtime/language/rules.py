@@ -28,7 +28,7 @@ def rule_instruction(
         series: Of one of the vocabulary's modalities.
         vocabulary: The words.
         asked: Names of the structures that are asked for; None where all are. What the vocabulary has no
-            words for is left out; where nothing remains, and for all, it is the brain, or all in a bundle without.
+            words for is left out; where nothing remains, and for all, it is the brain, or whatever there is.
     """
     spacing_mm = round(float(series.volume.spacing_mm[slice_axis(series.volume)]), 2)
     known = vocabulary.targets
