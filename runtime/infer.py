@@ -244,10 +244,7 @@ def _show(result: Result, files: Sequence[Path], notes: Sequence[str]) -> None:
         kept = "" if channel.used else "  DROPPED"
         lines.append(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
     lines += _written(report)
-    for number, item in enumerate(report.instructions, 1):  # a person's text is for the report alone
-        who = f"instruction {number}" if item.author == "user" else "the language model"
-        what = item.target or "nothing of this bundle"
-        lines.append(f"{who} asks for {what}: presence {item.presence:.2f}, by the {item.source}")
+    lines += report.answers
     lines += ["", f"{'structure':<26}{'volume':>12}"]
     for measurement in result.measurements:
         border = "  reaches the scan's border" if measurement.touches_border else ""
