@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to segment, in words; may be repeated (kept in report.json only)",
     )
     add("--llm", default="auto", metavar="GGUF", help="what writes: auto (the bundle's), none, a .gguf file")
+    add("--mmproj", type=Path, metavar="GGUF", help="lets the model of --llm PATH see (its vision projector)")
     add("--llm-deadline", type=float, default=10.0, metavar="S", help="then the rule answers (default: 10)")
     add("--bundle", type=Path, metavar="DIR", help="model bundle (default: zeus-nano-head, shipped)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
@@ -210,7 +211,7 @@ def _segment(options: argparse.Namespace) -> int:
     from runtime.session import Session
 
     progress = ProgressLine(False if options.quiet else None)
-    writer = options.llm, options.llm_deadline
+    writer = options.llm, options.llm_deadline, options.mmproj
     with Session(options.bundle, options.device, options.threads, *writer) as session:
         targets = _words(options.targets)
         result = session.segment(options.study, targets, overrides, progress, options.instruction)
