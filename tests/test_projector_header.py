@@ -26,6 +26,11 @@ def test_projector_says_what_it_is(tmp_path: Path, kind: str) -> None:
     assert header.tensor_bytes == sum(tensor.nbytes for tensor in model.tensors().values())
 
 
+def test_single_feature_layer_is_taken(tmp_path: Path) -> None:
+    model = TinyProjector(values={"clip.vision.feature_layer": [2]})
+    assert read_projector(write_projector(tmp_path / "p.gguf", model)).kind == "mlp"
+
+
 def test_matrices_under_each_others_names_are_understood(tmp_path: Path) -> None:
     tensors = TinyProjector().tensors()
     for block in range(2):
@@ -43,6 +48,8 @@ def test_matrices_under_each_others_names_are_understood(tmp_path: Path) -> None
         ({"clip.projector_type": None}, "clip.vision.projector_type is missing"),
         ({"clip.has_audio_encoder": True}, "clip.has_audio_encoder makes it a network"),
         ({"clip.vision.image_grid_pinpoints": [336, 672]}, "image_grid_pinpoints makes it a network"),
+        ({"clip.vision.feature_layer": [1, 2]}, "feature_layer is not 1 numbers within 1 and 2"),
+        ({"clip.vision.feature_layer": [3]}, "feature_layer is not 1 numbers within 1 and 2"),
         ({"clip.vision.image_size": 1 << 20}, "image_size is 1048576, not within"),
         ({"clip.vision.image_size": 36}, "36 pixels are not 1 times patches of 8"),
         ({"clip.vision.patch_size": 0}, "patch_size is 0, not within"),
