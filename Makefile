@@ -110,5 +110,5 @@ $(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 
 $(VENV)/.check: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 	@echo "Installing torch and the checkers (some minutes) ..."
-	@$(INSTALL) --editable ".[test,train,check]"
+	@$(INSTALL) --editable ".[test,train,check,others]"
 	@touch $(VENV)/.runtime $(VENV)/.test $@

@@ -14,7 +14,7 @@ from training.networks.encoder import Encoder
 from training.networks.text import MOST_TOKENS, TextEncoder
 from training.networks.zeus import Zeus
 
-__all__ = ["decoder_onnx", "encoder_onnx", "part_onnx", "text_onnx", "zeus_encoder_onnx"]
+__all__ = ["decoder_onnx", "encoder_onnx", "part_onnx", "part_program", "text_onnx", "zeus_encoder_onnx"]
 
 _OPSET = 20
 _SMALL = 256
@@ -43,12 +43,12 @@ def _halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def part_onnx(
+def part_program(
     part: nn.Module,
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
     free: Sequence[Mapping[int, object]],
-) -> bytes:
+) -> onnx.ModelProto:
     """Export a module.
 
     Args:
@@ -72,7 +72,18 @@ def part_onnx(
     )
     if program is None:
         raise RuntimeError("torch did not return an ONNX program")
-    return bytes(_halve_weights(program.model_proto).SerializeToString())
+    return program.model_proto
+
+
+def part_onnx(
+    part: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    free: Sequence[Mapping[int, object]],
+) -> bytes:
+    """As `part_program`, serialised, with large weights stored in half precision."""
+    program = part_program(part, inputs, outputs, free)
+    return bytes(_halve_weights(program).SerializeToString())
 
 
 def encoder_onnx(encoder: Encoder, channels: int) -> bytes:

@@ -17,9 +17,10 @@ import torch
 
 from export.gguf_writing import PRECISIONS, About, Precision, gguf_bytes
 from export.onnx_parts import part_onnx
+from export.proof import Proof
 from export.writer_proof import prove
 from runtime.bundle import Network, Tensor, WriterModel
-from runtime.errors import UsageError
+from runtime.errors import UsageError, ZeusEdgeError
 from runtime.version import __version__
 from training.config import read_config
 from training.evaluation.writer import Author, open_author
@@ -42,10 +43,12 @@ class Exported:
     Attributes:
         files: Content by name.
         model: Its section of a bundle's manifest.
+        proofs: That llama.cpp and ONNX Runtime agreed with torch; none where nothing was compared.
     """
 
     files: Mapping[str, bytes]
     model: WriterModel
+    proofs: tuple[Proof, ...]
 
 
 def _vision_onnx(author: Author) -> bytes:
@@ -76,24 +79,24 @@ def export_writer(author: Author, precision: Precision = "Q8_0", cache: Path | N
         cache: Folder for the heads that are shown for the comparison; None compares nothing.
 
     Raises:
-        SystemExit: They disagree; says where.
+        BundleError: They disagree; says where.
     """
     about = About(
         "zeus-nano-writer", __version__, author.step, "python -m training.train; python -m export.writer_gguf"
     )
     language, tokenizer = author.network.language, author.task.tokenizer
-    vision = _vision_onnx(author)
+    vision, proofs = _vision_onnx(author), tuple[Proof, ...]()
     with tempfile.TemporaryDirectory() as name:
         model = gguf_bytes(language, tokenizer, about, precision, Path(name))
         if cache is not None:
             exact = gguf_bytes(language, tokenizer, about, "F32", Path(name))
-            prove(author, {"exact": exact, "stored": model}, vision, cache, Path(name))
+            proofs = prove(author, {"exact": exact, "stored": model}, vision, cache, Path(name))
     files = {"writer.gguf": model, "vision.onnx": vision, "writer_prompt.txt": PROMPT.encode()}
-    return Exported(files, _model(author))
+    return Exported(files, _model(author), proofs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the files; 0 when every comparison held."""
+    """Write the files; 0 when every comparison held, else the exit code of what was wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m export.writer_gguf",
         description=__doc__,
@@ -113,17 +116,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = read_config(options.config)
         if not isinstance(config, WriterTraining):
-            parser.error(f"{options.config} trains no writer")
+            raise UsageError(f"{options.config} trains no writer")
         author = open_author(config, _ROOT, options.runs)
-    except UsageError as error:
-        parser.error(str(error))
-    made = export_writer(author, options.precision, options.runs / "heads")
+        made = export_writer(author, options.precision, options.runs / "heads")
+    except ZeusEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    for proof in made.proofs:
+        print(proof.text)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in made.files.items():
         partial = options.out / f".{name}.partial"
         partial.write_bytes(content)
         partial.replace(options.out / name)
-    print(f"{options.out}: {sum(map(len, made.files.values())) / 2**20:.2f} MiB", file=sys.stderr)
+    print(f"{options.out}: {sum(map(len, made.files.values())) / 2**20:.2f} MiB")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.writing import check_agreement, run_onnx
+from export.proof import Proof, run_network
+from export.sources.golden_case import prove_stored
 from runtime.engines.llama.client import LlamaProcess
 from runtime.engines.llama.options import GenerationOptions, LlamaSettings
 from runtime.engines.llama.prompts import Prompt, TextPart, TokenPart
+from runtime.errors import BundleError
 from runtime.language.template import split_template
 from training.evaluation.writer import Author, held_out_cases
 from training.tasks.writer import AFTER, BEFORE
@@ -32,7 +33,9 @@ _SAME = 0.95
 """Of sentences: with rounded weights the likeliest of two equal words may be the other one."""
 
 
-def prove(author: Author, models: Mapping[str, bytes], vision: bytes, cache: Path, folder: Path) -> None:
+def prove(
+    author: Author, models: Mapping[str, bytes], vision: bytes, cache: Path, folder: Path
+) -> tuple[Proof, ...]:
     """Compare with torch.
 
     Args:
@@ -43,27 +46,28 @@ def prove(author: Author, models: Mapping[str, bytes], vision: bytes, cache: Pat
         folder: For files.
 
     Raises:
-        SystemExit: Something differs; nothing should be shipped.
+        BundleError: Something differs; nothing should be shipped.
     """
     cases = list(held_out_cases(phantom_heads(cache), author.task.config.stream.cases, _SUBJECTS, _SCANS))
     pictures = np.stack([case.pictures for case in cases])
     sentences = [sentence_of(case.truth) for case in cases]
     visual = author.look(torch.from_numpy(pictures))
-    tokens = run_onnx(vision, {"views": pictures})["tokens"]
-    check_agreement("vision network's tokens", tokens, visual.numpy())
+    tokens = run_network(vision, {"views": pictures})["tokens"]
+    proofs = [prove_stored("vision network's tokens", tokens, visual.numpy())]
     paths = {name: folder / f"{name}.gguf" for name in models}
     for name, path in paths.items():
         path.write_bytes(models[name])
     settings = LlamaSettings(context_tokens=author.network.language.config.context, cache_precision="float32")
     with LlamaProcess(paths["exact"], settings) as model:
         _check_tokens(author, model, sentences)
-        _check_logits(author, model, visual, sentences)
+        proofs.append(_prove_logits(author, model, visual, sentences))
     with LlamaProcess(paths["stored"], settings) as model:
         written = [model.generate(_prompt(rows), GenerationOptions(max_tokens=128)).text for rows in tokens]
     wanted = author.write(visual)
     same = float(np.mean([one == other for one, other in zip(written, wanted, strict=True)]))
     _require(same >= _SAME, f"only {same:.0%} of sentences are those of torch")
-    print(f"sentences: {same:.0%} of {len(wanted)} are those of torch", file=sys.stderr)
+    said = f"sentences: {same:.0%} of {len(wanted)} are those of torch (limit {_SAME:.0%})"
+    return (*proofs, Proof(said))
 
 
 def _prompt(rows: NDArray[np.float32]) -> Prompt:
@@ -72,7 +76,7 @@ def _prompt(rows: NDArray[np.float32]) -> Prompt:
 
 def _require(holds: bool, fact: str) -> None:
     if not holds:
-        raise SystemExit(f"{fact}; nothing was written")
+        raise BundleError(f"{fact}; nothing was written")
 
 
 def _check_tokens(author: Author, model: LlamaProcess, sentences: list[str]) -> None:
@@ -85,7 +89,7 @@ def _check_tokens(author: Author, model: LlamaProcess, sentences: list[str]) -> 
         _require(bool((by_text == by_token).all()), "llama.cpp cuts a sentence into other tokens")
 
 
-def _check_logits(author: Author, model: LlamaProcess, visual: torch.Tensor, sentences: list[str]) -> None:
+def _prove_logits(author: Author, model: LlamaProcess, visual: torch.Tensor, sentences: list[str]) -> Proof:
     """After the prompt, and after an answer."""
     worst = 0.0
     for rows, (after, part) in zip(visual, _parts(author, sentences), strict=True):
@@ -95,7 +99,7 @@ def _check_logits(author: Author, model: LlamaProcess, visual: torch.Tensor, sen
         found = model.logits((*_prompt(rows.numpy()), *part))
         worst = max(worst, float(np.abs(found - wanted).max()))
     _require(worst <= _LOGITS, f"logits differ by {worst:.2g} from torch")
-    print(f"language model's logits: largest difference from torch {worst:.2g}", file=sys.stderr)
+    return Proof(f"language model's logits: differ from torch by {worst:.1e} (limit {_LOGITS:.0e})")
 
 
 def _parts(author: Author, sentences: list[str]) -> Iterator[tuple[tuple[int, ...], Prompt]]:

@@ -210,9 +210,9 @@ class Author:
             most_tokens, threads = parts.most_tokens, 1
             hashes = {entry.path: entry.sha256 for entry in bundle.manifest.files}
             sha256 = hashes[parts.model]
-            vision = bundle.path(parts.vision.file)
-            size = parts.vision.inputs[0].shape[2]
-            self._vision = Vision(open_engine(vision, self._device, 1), size, hashes[parts.vision.file])
+            vision = parts.vision
+            engine = open_engine(bundle.path(vision.file), self._device, 1, precision=vision.precision)
+            self._vision = Vision(engine, vision.inputs[0].shape[2], hashes[vision.file])
         elif projector is not None:
             template, sha256 = read_template(LOOK, LOOK_MARKS), file_sha256(path)
             sight = Sight(_view_side(projector), file_sha256(projector))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BundleError
 from runtime.manifest import (
@@ -25,6 +26,7 @@ from runtime.manifest import (
     Measured,
     ModelGrid,
     Network,
+    Recipe,
     Target,
     Tensor,
     TextEncoder,
@@ -51,6 +53,7 @@ __all__ = [
     "Measured",
     "ModelGrid",
     "Network",
+    "Recipe",
     "Target",
     "Tensor",
     "TextEncoder",
@@ -149,10 +152,22 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """
     check_manifest(manifest)
     document = dataclasses.asdict(manifest)
-    for section in ("instructions", "vocabulary", "writer"):
+    for section in ("instructions", "recipe", "vocabulary", "writer"):
         if document[section] is None:
             del document[section]  # such bundles are what they were before there were any
+    for network in _networks(document):
+        if (network["precision"], network["weights"]) == ("fp32", ""):
+            del network["precision"], network["weights"]  # so are these
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _networks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every network of a manifest as JSON has it."""
+    yield document["encoder"]
+    if given := document.get("instructions"):
+        yield from (given["decoder"], given["text"]["network"])
+    if writer := document.get("writer"):
+        yield writer["vision"]
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runtime.recipe import Recipe
 from runtime.structure import Structure
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Measured",
     "ModelGrid",
     "Network",
+    "Recipe",
     "Target",
     "Tensor",
     "TextEncoder",
@@ -55,12 +57,16 @@ class Network:
         inputs: Input tensors, batch first.
         outputs: Output tensors.
         multiple_of: Free axes must be divisible by this.
+        precision: Of most of its arithmetic, as the file has it.
+        weights: File of weights that are too large for the ONNX file; "" where there is none.
     """
 
     file: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     multiple_of: int
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Channel:
             `z_score`: of the voxels not stored as 0, the mean becomes 0 (`low`) and the mean plus one
             standard deviation 1 (`high`); voxels stored as 0 become 0.
             `percentile`: the percentiles `low`…`high` of all voxels become 0…1.
+            With a recipe only: `mean_std`: of all voxels, the mean becomes 0 (`low`) and the mean plus one
+            standard deviation 1 (`high`). `body_z_score`: the same of the voxels inside what is not 0 in
+            any channel, holes filled; the others stay. `min_max`: the smallest voxel becomes `low`, the
+            largest `high`. There `z_score` goes by values that are 0, stored so or not.
         low: See above.
         high: See above.
         clamp: Smallest and largest value after normalisation.
@@ -81,7 +91,9 @@ class Channel:
     """
 
     modality: Literal["T1", "T1c", "T2", "FLAIR", "CT"]
-    normalisation: Literal["window", "foreground_mean", "z_score", "percentile"]
+    normalisation: Literal[
+        "window", "foreground_mean", "z_score", "percentile", "mean_std", "body_z_score", "min_max"
+    ]
     low: float
     high: float
     clamp: tuple[float, float]
@@ -90,7 +102,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class ModelGrid:
-    """The grid the encoder sees: axes R, A, S; voxel size; tiles and their overlap."""
+    """The grid the encoder sees: axes R, A, S; voxel size; tiles and their overlap.
+
+    With a recipe: its axes; a spacing of 0 is the scan's own; every tile has just this size.
+    """
 
     spacing_mm: tuple[float, float, float]
     tile_voxels: tuple[int, int, int]
@@ -102,6 +117,7 @@ class Target:
     """What one mask vector stands for; `structure` "" is the background.
 
     In a bundle with instructions all others are empty, with bias 0: they are decoded for each study.
+    In one with a recipe all may be empty, with bias 0: the network then answers with scores.
     """
 
     structure: str
@@ -165,6 +181,7 @@ class Instructions:
         least_similarity: Cosine of a text to the nearest row, below which it is unclear.
         least_margin: Lead over the next row, below which it is unclear.
         own_similarity: From here on a clear text's own vector conditions the decoder, below it the row does.
+        called: Structure to names that people have for it: a text that names two says so in the report.
     """
 
     decoder: Network
@@ -174,6 +191,7 @@ class Instructions:
     least_similarity: float
     least_margin: float
     own_similarity: float
+    called: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -245,5 +263,6 @@ class Manifest:
     accuracy: tuple[Measured, ...] = field(default=())
     connected: tuple[str, ...] = field(default=())
     instructions: Instructions | None = None
+    recipe: Recipe | None = None
     vocabulary: Vocabulary | None = None
     writer: WriterModel | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from runtime.manifest import Channel, Instructions, Manifest, Network, Vocabulary, WriterModel
+from runtime.recipe_rules import check_recipe
 from runtime.schema import SchemaError
 from runtime.structure import Code, Structure
 
@@ -25,6 +26,7 @@ _CODE_TEXT, _MEANING_TEXT = 16, 64  # DICOM's SH and LO
 _WORDS = re.compile(r"(?!.*\band the\b)[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*")
 """Spoken names: commas, stops and "and the" stand between them."""
 _LONGEST_WORDS = 48
+_LONGEST_NAME = 128
 _MOST_NAMES = 128
 _MOST_WRITTEN_TOKENS = 1024
 _LARGEST_VIEW = 1024
@@ -45,10 +47,13 @@ def check_manifest(manifest: Manifest) -> None:
     _require(bool(_VERSION.fullmatch(manifest.version)), "$.version: use letters, digits, . and -")
     _check_structures(manifest.structures)
     names = {structure.name for structure in manifest.structures}
+    known = manifest.recipe is not None or "brain" in names
+    _require(known, '$.structures: none is called "brain", by which a scan is known for a head')
     _require(set(manifest.connected) <= names, "$.connected: a name is no structure")
     _check_targets(manifest)
     _check_channels(manifest.channels)
     _check_encoder(manifest)
+    check_recipe(manifest)
     if manifest.vocabulary is not None:
         _check_vocabulary(manifest.vocabulary, manifest)
     if manifest.writer is not None:
@@ -62,12 +67,15 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def _named_files(manifest: Manifest) -> tuple[str, ...]:
-    named = [manifest.encoder.file, manifest.golden.image, manifest.golden.features]
+    networks, others = [manifest.encoder], [manifest.golden.image, manifest.golden.features]
     if given := manifest.instructions:
-        named += [given.decoder.file, given.text.network.file, given.text.tokenizer, given.bank]
+        networks += [given.decoder, given.text.network]
+        others += [given.text.tokenizer, given.bank]
     if writer := manifest.writer:
-        named += [writer.model, writer.vision.file, writer.prompt]
-    return tuple(named)
+        networks.append(writer.vision)
+        others += [writer.model, writer.prompt]
+    weights = [network.weights for network in networks if network.weights]
+    return (*(network.file for network in networks), *weights, *others)
 
 
 def _check_structures(structures: tuple[Structure, ...]) -> None:
@@ -87,7 +95,6 @@ def _check_structures(structures: tuple[Structure, ...]) -> None:
         _require(all(0 <= c <= 255 for c in structure.colour), f"$.structures: colour of {name}")
         for code in (structure.category, structure.kind):
             _require(_is_code(code), f"$.structures: a code of {name} is empty or too long for DICOM")
-    _require("brain" in names, '$.structures: none is called "brain", by which a scan is known for a head')
 
 
 def _is_code(code: Code) -> bool:
@@ -104,8 +111,10 @@ def _check_targets(manifest: Manifest) -> None:
     _require(len(names) <= _CLASSES, f"$.targets: more than {_CLASSES}")
     static = manifest.targets if manifest.instructions is None else manifest.targets[:1]
     features = {len(target.vector) for target in static}
-    _require(len(features) == 1 and 0 < min(features) <= _FEATURES, "$.targets: vectors differ in length")
-    for target in manifest.targets[len(static) :]:
+    scores = manifest.recipe is not None and features == {0}
+    fits = len(features) == 1 and (scores or 0 < min(features) <= _FEATURES)
+    _require(fits, "$.targets: vectors differ in length")
+    for target in manifest.targets if scores else manifest.targets[len(static) :]:
         empty = target.vector == () and target.bias == 0
         _require(empty, f"$.targets: {target.structure!r} is decoded, so its vector is empty and its bias 0")
     for target in static:
@@ -129,12 +138,15 @@ def _check_channels(channels: tuple[Channel, ...]) -> None:
 
 def _check_encoder(manifest: Manifest) -> None:
     grid, network = manifest.grid, manifest.encoder
-    _require(all(0.1 <= s <= 20 for s in grid.spacing_mm), "$.grid: spacing outside 0.1…20 mm")
+    own = manifest.recipe is not None  # such a grid may keep a spacing of the scan
+    credible = all(0.1 <= s <= 20 or (own and s == 0) for s in grid.spacing_mm)
+    _require(credible, "$.grid: spacing outside 0.1…20 mm")
     voxels = grid.tile_voxels[0] * grid.tile_voxels[1] * grid.tile_voxels[2]
     _require(min(grid.tile_voxels) > 0 and voxels <= _TILE_VOXELS, "$.grid: absurd tile size")
     _require(0 <= grid.overlap < 1, "$.grid: overlap outside 0…1")
     _require(0 < network.multiple_of <= 256, "$.encoder: multiple_of outside 1…256")
-    _require(all(n % network.multiple_of == 0 for n in grid.tile_voxels), "$.grid: tile is not a multiple")
+    sides = grid.tile_voxels[1:] if own and grid.tile_voxels[0] == 1 else grid.tile_voxels
+    _require(all(n % network.multiple_of == 0 for n in sides), "$.grid: tile is not a multiple")
     given = manifest.instructions
     outputs = "one output" if given is None else 'the outputs features and "bottom"'
     wanted = 1 if given is None else 2
@@ -142,6 +154,8 @@ def _check_encoder(manifest: Manifest) -> None:
     _require(fits, f"$.encoder: one input and {outputs}")
     tensors = (*network.inputs, *network.outputs)
     _require(all(t.dtype in ("float32", "float16") for t in tensors), "$.encoder: a dtype is no float")
+    if own:
+        return  # `check_recipe` knows its shapes
     channels, features = len(manifest.channels), len(manifest.targets[0].vector)
     _require(network.inputs[0].shape == (1, channels, 0, 0, 0), "$.encoder: input shape")
     _require(network.outputs[0].shape == (1, features, 0, 0, 0), "$.encoder: output shape")
@@ -171,6 +185,10 @@ def _check_instructions(given: Instructions, manifest: Manifest, maps: int) -> N
         given.least_similarity <= given.own_similarity <= 1,
         f"{where}: own_similarity not in least_similarity…1",
     )
+    _require(set(given.called) <= known, f"{where}.called: a name is no structure")
+    for name, words in given.called.items():
+        fits = len(words) <= _MOST_NAMES and all(0 < len(each.strip()) <= _LONGEST_NAME for each in words)
+        _require(fits, f"{where}.called: {name} has too many names, or an empty or a very long one")
     _require(
         0 < given.text.most_tokens <= _MOST_TOKENS, f"{where}.text: most_tokens outside 1…{_MOST_TOKENS}"
     )
@@ -232,6 +250,7 @@ def _check_vocabulary(vocabulary: Vocabulary, manifest: Manifest) -> None:
     said = [*vocabulary.modalities.values(), *vocabulary.spoken.values()]
     if finding := vocabulary.finding:
         _require(finding.structure in names, f"{where}.finding: its structure is unknown")
+        _require("brain" in names, f'{where}.finding: its side is that of the "brain", which is no structure')
         said.append(finding.spoken)
     _require(len(set(vocabulary.modalities.values())) == len(channels), f"{where}.modalities: words repeat")
     for words in said:
@@ -251,6 +270,8 @@ def _check_writer(writer: WriterModel) -> None:
         names == [("views", "float32", 4), ("tokens", "float32", 3)] and writer.vision.multiple_of == 1,
         f"{where}.vision: must be views (S, V, H, W) to tokens (S, N, E), float32, multiple_of 1",
     )
+    # What is written is kept by the hash of this file alone.
+    _require(writer.vision.weights == "", f"{where}.vision: its weights must be in its ONNX file")
     views, tokens = (tensor.shape for tensor in tensors)
     _require(views[0] == tokens[0] == 0, f"{where}.vision: the number of series is not free")
     _require(views[1] > 0 and 0 < views[2] == views[3] <= _LARGEST_VIEW, f"{where}.vision: no square views")

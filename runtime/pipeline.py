@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Bundle, Manifest
+from runtime.bundle import Bundle, Manifest, Recipe
 from runtime.bundle import Channel as ChannelEntry
 from runtime.content import SliceContent, slice_content
 from runtime.engines.engine import Engine
@@ -20,11 +20,14 @@ from runtime.stages.channels import choose_channels
 from runtime.stages.clean import clean
 from runtime.stages.encode import Bottom, encode, encode_with_bottom
 from runtime.stages.label import label_features
+from runtime.stages.label_scores import label_scores
 from runtime.stages.locate import model_grid
 from runtime.stages.measure import Measurement, coverage, measure
 from runtime.stages.normalise import channel_normalisation
-from runtime.stages.place import Placed, place_channels
+from runtime.stages.place import Placed, place_channels, placement_warnings
 from runtime.stages.prepare import prepare
+from runtime.stages.show import show
+from runtime.stages.slide import slide
 from runtime.study import Series, Study
 from runtime.volume import Grid, Labels
 
@@ -117,7 +120,7 @@ class Encoded:
 
     Attributes:
         scene: What was encoded.
-        features: Of every voxel of the scene's grid, (F, I, J, K).
+        features: Of every voxel of the scene's grid, (F, I, J, K); with a recipe perhaps scores.
         bottom: What instructions are decoded from; None in a bundle without them.
     """
 
@@ -134,10 +137,13 @@ def run(study: Study, bundle: Bundle, device: Device, clock: Clock, progress: Pr
         DeviceError: The device failed.
     """
     encoded = encode_study(align_study(study, bundle, clock, progress), bundle, device, clock, progress)
-    scene, kernels = encoded.scene, device.kernels
+    scene, kernels, manifest = encoded.scene, device.kernels, bundle.manifest
     with clock.stage("label"):
         onto, values = scene.aligned.reference.volume.grid, label_values(bundle)
-        voxels = label_features(encoded.features, scene.grid, bundle.manifest.targets, onto, values, kernels)
+        if manifest.recipe is None:
+            voxels = label_features(encoded.features, scene.grid, manifest.targets, onto, values, kernels)
+        else:
+            voxels = label_scores(encoded.features, scene.grid, onto, values, manifest, kernels)
     del encoded  # before anything else takes memory
     return finish(voxels, scene, bundle, kernels, clock)
 
@@ -162,11 +168,13 @@ def encode_study(
     """Show the study to the encoder.
 
     Raises:
-        ImageError: The study shows no head.
+        ImageError: The study shows no head, or nothing that a recipe could go by.
         BundleError: The network is not what the bundle says.
         DeviceError: The device failed.
     """
     manifest, kernels, reference = bundle.manifest, device.kernels, aligned.reference
+    if manifest.recipe is not None:
+        return _follow(manifest.recipe, aligned, bundle, device, clock, progress)
     with clock.stage("locate"):
         is_ct = reference.modality == "CT"
         grid = model_grid(reference.volume, is_ct, manifest.grid, manifest.encoder.multiple_of, kernels)
@@ -177,6 +185,22 @@ def encode_study(
         if manifest.instructions is None:
             return Encoded(Scene(aligned, grid, gains), encode(*given), None)
         return Encoded(Scene(aligned, grid, gains), *encode_with_bottom(*given))
+
+
+def _follow(
+    recipe: Recipe, aligned: Aligned, bundle: Bundle, device: Device, clock: Clock, progress: Progress
+) -> Encoded:
+    """Show the study to a network of others."""
+    manifest, kernels = bundle.manifest, device.kernels
+    if recipe.axes == "stored":
+        told = "the network is shown the scan's axes as they are stored; it knows no left and right"
+        aligned = replace(aligned, assumptions=(*aligned.assumptions, told))
+    with clock.stage("prepare"):
+        shown = show(aligned.channels, aligned.reference, manifest, recipe, kernels)
+    with clock.stage("encode"):
+        given = shown.image, device.engine, manifest, recipe, kernels
+        scores = slide(*given, lambda share: progress("encode", share))
+    return Encoded(Scene(aligned, shown.grid, shown.gains), scores, None)
 
 
 def finish(
@@ -209,7 +233,7 @@ def finish(
         content = slice_content(voxels, kernels)
         measurements = measure(labels, content, bundle, manifest.structures)
         if warnings is None:
-            warnings = _warnings(measurements, aligned.channels, manifest.body_part)
+            warnings = _warnings(measurements, aligned.channels, manifest)
     return Segmented(
         labels,
         content,
@@ -253,26 +277,20 @@ def _prepare(
 
 
 def _warnings(
-    measurements: tuple[Measurement, ...], placed: tuple[Placed, ...], body_part: str
+    measurements: tuple[Measurement, ...], placed: tuple[Placed, ...], manifest: Manifest
 ) -> tuple[str, ...]:
     """Coverage and dropped channels.
 
     Raises:
-        ImageError: There is hardly any brain.
+        ImageError: There is hardly any brain, in a bundle that looks for heads.
     """
+    covered = _coverage(measurements, manifest.body_part) if manifest.recipe is None else ()
+    return (*covered, *placement_warnings(placed))
+
+
+def _coverage(measurements: tuple[Measurement, ...], body_part: str) -> tuple[str, ...]:
     (brain,) = [item for item in measurements if item.structure.name == "brain"]
     shown, warnings = coverage(brain)
     if not shown:
         raise ImageError(f"this is not a {body_part}: {warnings[0]}; give a study that shows a {body_part}")
-    dropped = [
-        f"{item.series.modality} was dropped: {item.reason}; the result uses "
-        f"{', '.join(other.series.modality for other in placed if other.used)} only"
-        for item in placed
-        if not item.used
-    ]
-    unsure = [
-        f"{item.series.modality} rests on weak evidence: {item.series.decision.reason}; check it or use --as"
-        for item in placed
-        if item.used and not item.series.decision.certain
-    ]
-    return (*warnings, *dropped, *unsure)
+    return warnings

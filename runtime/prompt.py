@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from runtime.bundle import Bundle
 from runtime.engines.engine import Engine
 from runtime.errors import InstructionError
+from runtime.language.named import named
 from runtime.language.text import TextReader
 from runtime.language.vocabulary import vocabulary_of
-from runtime.stages.condition import Wanted, wanted
+from runtime.stages.condition import Wanted, are_related, wanted
 from runtime.structure import Structure
 
 __all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "plan_written", "read_prompts"]
@@ -139,6 +140,7 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
         else:
             _check_agreement(number, found.target, targets, bundle)
             asked.add(found.target)
+            notes += _also_named(prompt, bundle)
             structure = bundle.structure(found.target)
             if structure.union_of:
                 notes.append(f"{found.target} is answered by its parts: {', '.join(structure.union_of)}")
@@ -209,6 +211,16 @@ def _unclear(number: int, found: Wanted, targets: tuple[Structure, ...] | None) 
             f"{found.margin:.2f}); ask for one structure at a time, or name targets"
         )
     return f"it is unclear, {between}; the targets that were named are answered from the bank"
+
+
+def _also_named(prompt: Prompt, bundle: Bundle) -> list[str]:
+    """A note where a text has names of other structures as well: one alone is answered."""
+    given = bundle.manifest.instructions
+    target, others = prompt.wanted.target, []
+    for meant in () if given is None else named(prompt.text, given.called):
+        if not any(are_related(bundle, name, target) for name in meant):
+            others += [name for name in sorted(meant) if name not in others]
+    return [f"it also names {', '.join(others)}; only {target} is answered"] * bool(others)
 
 
 def _check_agreement(number: int, name: str, targets: tuple[Structure, ...] | None, bundle: Bundle) -> None:

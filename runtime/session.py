@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.answer import Answer, Kept, answer, keep
 from runtime.author import Author
-from runtime.bundle import Bundle, Instructions, open_bundle
+from runtime.bundle import Bundle, Instructions, Network, open_bundle
 from runtime.engines.choose import Device as DeviceName
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import Engine
@@ -87,17 +87,20 @@ class Session:
         # Networks load while the first study is read; a failure shows at first use.
         self._closed = False
         self._device: DeviceName = device
-        self._engine = self._load(self._bundle.manifest.encoder.file)
+        self._engine = self._load(self._bundle.manifest.encoder)
         self._decoder: Future[Engine] | None = None
         self._text: Future[Engine] | None = None
         self._reader: TextReader | None = None
         self._kept: Kept | None = None
         if given := self._bundle.manifest.instructions:
-            self._decoder, self._text = self._load(given.decoder.file), self._load(given.text.network.file)
+            self._decoder, self._text = self._load(given.decoder), self._load(given.text.network)
 
-    def _load(self, file: str) -> Future[Engine]:
-        network = self._bundle.path(file)
-        return self._pool.submit(open_engine, network, self._device, self._kernels.threads)
+    def _load(self, network: Network) -> Future[Engine]:
+        path, weights = self._bundle.path(network.file), None
+        if network.weights:
+            weights = self._bundle.path(network.weights)
+        threads = self._kernels.threads
+        return self._pool.submit(open_engine, path, self._device, threads, weights, network.precision)
 
     @property
     def bundle(self) -> Bundle:

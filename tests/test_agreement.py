@@ -52,8 +52,8 @@ def test_rule_says_what_geometry_says(spacing_mm: tuple[float, float, float], wo
 def test_rule_asks_for_what_is_asked_for() -> None:
     assert rule_instruction(series("T1"), HEAD, ["csf", "lesion"]).statement.targets == ("lesion", "csf")
     assert rule_instruction(series("T1"), HEAD, ["cortex"]).statement.targets == ("brain",)
-    nameless = replace(HEAD, targets=("csf",))
-    assert rule_instruction(series("T1"), nameless).statement.targets == ("csf",)
+    nameless = replace(HEAD, targets=("lesion", "csf"))
+    assert rule_instruction(series("T1"), nameless).statement.targets == ("lesion", "csf")
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def channel(**values: object) -> Change:
         (channel(modality="T2"), "a modality appears twice"),
         (channel(clamp=[1.0, 1.0]), "clamp of T1 is empty"),
         (channel(low=0.5), "range of T1 is empty"),
-        (channel(normalisation="minmax"), r"expected one of \(.*'z_score', 'percentile'\)"),
+        (channel(normalisation="minmax"), r"expected one of \(.*'z_score', 'percentile'"),
         (channel(normalisation="percentile", low=-0.1, high=99.0), "percentiles of T1 are outside 0…100"),
         (channel(normalisation="percentile", low=1.0, high=100.5), "percentiles of T1 are outside 0…100"),
         (channel(normalisation="z_score", low=0.0, high=0.5), "z_score of T1 needs low 0 and high 1"),

@@ -77,6 +77,7 @@ def within(*keys: str) -> Callable[[Document, Any], None]:
         (within("writer", "prompt"), "../prompt.txt", "is named but not listed"),
         (within("writer", "vision", "multiple_of"), 2, "must be views"),
         (within("writer", "vision", "outputs"), [], "must be views"),
+        (within("writer", "vision", "weights"), "vision.data", "must be in its ONNX file"),
         (
             within("writer", "vision", "inputs"),
             [{"name": "views", "dtype": "float32", "shape": [0, 6, 24, 32]}],

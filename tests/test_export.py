@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is installed for training only (make check installs it)")
 
-from export.nano_bundle import write_bundle  # noqa: E402
+from export.__main__ import main  # noqa: E402
 from export.onnx_parts import encoder_onnx  # noqa: E402
 from runtime.bundle import open_bundle  # noqa: E402
 from runtime.engines.choose import open_engine  # noqa: E402
@@ -44,8 +44,8 @@ def test_onnx_equals_torch_for_every_size(network, tmp_path):
 def test_bundle_of_a_checkpoint_reads_back(network, tmp_path):
     state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     torch.save({"step": 7, "average": state}, tmp_path / "last.pt")
-    bundle = write_bundle(tmp_path / "last.pt", tmp_path / "bundle", "0.0.1")
+    assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "bundle")]) == 0
     again = open_bundle(tmp_path / "bundle")
-    assert again == bundle
+    assert main([str(tmp_path / "last.pt"), "--out", str(tmp_path / "other"), "--precision", "int8"]) == 2
     assert again.manifest.provenance["steps"] == "7"
     assert sum(path.stat().st_size for path in again.folder.iterdir()) <= 12e6

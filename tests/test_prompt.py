@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,19 @@ def test_plan_answers_an_unusual_wording_from_the_bank_and_says_so(bundle: Bundl
     assert plan.rows == {"core": near}
     assert [item.source for item in plan.prompts] == ["bank", "text"]
     assert plan.notes == ("instruction 1: it is clear in an unusual wording; core is answered from the bank",)
+
+
+def test_plan_says_which_other_structures_a_text_names(bundle: Bundle) -> None:
+    two = dataclasses.replace(
+        prompt("core"), text=f"The core and the SPOT of {SECRET}, not the outer  part, core"
+    )
+    plan = make_plan([two, prompt("core")], None, bundle)
+    assert plan.prompts[0].notes == ("it also names lesion, shell; only core is answered",)
+    assert plan.prompts[1].notes == ("core is answered by the first instruction that asks for it",)
+    whole = dataclasses.replace(prompt("brain", ""), text="the brain with its core")
+    assert make_plan([whole], None, bundle).prompts[0].notes == (
+        "brain is answered by its parts: shell, core, lesion",
+    )
 
 
 def test_plan_says_what_was_not_read(bundle: Bundle) -> None:

@@ -29,8 +29,7 @@ def refused(folder: Path, words: str) -> None:
 def test_bundle_with_instructions_reads_back_what_it_dumps(tmp_path: Path) -> None:
     bundle = open_bundle(make_promptable(tmp_path))
     text = (tmp_path / "bundle.json").read_bytes()
-    unused = {"vocabulary": None, "writer": None}  # left out of what is dumped
-    assert {**json.loads(dump_manifest(bundle.manifest)), **unused} == json.loads(text)
+    assert json.loads(dump_manifest(bundle.manifest)) == json.loads(text)
     given = bundle.manifest.instructions
     assert given is not None
     assert given.asked == ASKED
@@ -86,6 +85,9 @@ def target(index: int, **values: object) -> Change:
         (inside("", least_margin=-0.1), "least_margin outside"),
         (inside("", own_similarity=1.01), "own_similarity not in least_similarity…1"),
         (inside("", own_similarity=0.49), "own_similarity not in least_similarity…1"),
+        (inside("", called={"kidney": ["kidney"]}), "called: a name is no structure"),
+        (inside("", called={"core": [" "]}), "called: core has too many names, or an empty"),
+        (inside("", called={"core": ["c" * 129]}), "called: core has too many names, or an empty"),
         (inside("text", most_tokens=0), "most_tokens outside 1…512"),
         (inside("text", most_tokens=513), "most_tokens outside 1…512"),
         (inside("text", most_tokens=1.5), "expected int"),

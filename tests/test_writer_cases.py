@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="training needs torch")
 
 from runtime.language import views as runtime_views
-from runtime.language.instruction import Statement
+from runtime.language.instruction import Finding, Statement
 from runtime.language.sentence import parse
 from runtime.volume import Volume
 from tests.constructed_head import constructed_head, subject_with
 from training.tissues import CHANNELS, TISSUES, index_of
+from training.writer.bodies import draw_body
 from training.writer.cases import CaseConfig, draw_cases
+from training.writer.facts import FACTS, NOT_ASKED, facts_of
 from training.writer.heads import OUTSIDE, Subject
 from training.writer.looks import Look, draw_look
 from training.writer.paint import paint
@@ -165,8 +167,18 @@ def test_looks_keep_the_order_that_tells_sequences_apart() -> None:
         assert all(len(look) == len(TISSUES) for look in looks.values())
 
 
+def test_a_trunk_is_told_from_a_head() -> None:
+    body = draw_body(np.random.default_rng(3))
+    assert body.is_body
+    assert not patient().is_body
+    statement = statement_about(body, CaseConfig(), "CT")
+    assert (statement.modality, statement.visible, statement.findings) == ("CT", (), ())
+
+
 def stream(start: int) -> CaseStream:
-    config = WriterStreamConfig(subjects=2, life=2, phantom_share=0, cases=CaseConfig(size=32))
+    config = WriterStreamConfig(
+        subjects=2, life=2, phantom_share=0, body_share=0.3, cases=CaseConfig(size=32)
+    )
     return CaseStream(([constructed_head], []), config, batch=3, start=start)
 
 
@@ -180,6 +192,18 @@ def test_batches_are_the_same_wherever_the_stream_begins() -> None:
     assert not np.array_equal(pictures, other)
     for text in texts:
         parse(text, VOCABULARY)
+
+
+def test_facts_are_those_of_the_statement() -> None:
+    lesion = Finding("small", "dark", "midline")
+    seen = Statement("T2", "coronal", "thick", (), ("brain",), (lesion,))
+    choices = dict(zip(FACTS, facts_of(seen), strict=True))
+    said = {name: FACTS[name][number] for name, number in choices.items()}
+    assert said == {
+        **{"modality": "T2", "plane": "coronal", "thickness": "thick", "lesion": "present"},
+        **{"size": "small", "brightness": "dark", "side": "midline"},
+    }
+    assert facts_of(replace(seen, findings=()))[3:] == [0, NOT_ASKED, NOT_ASKED, NOT_ASKED]
 
 
 def test_every_word_is_one_token() -> None:

@@ -22,7 +22,7 @@ from runtime.engines.llama.client import LlamaProcess
 from runtime.engines.llama.gguf_header import read_header
 from runtime.engines.llama.options import GenerationOptions, LlamaSettings
 from runtime.engines.llama.prompts import EmbeddingPart, TextPart
-from runtime.errors import UsageError
+from runtime.errors import BundleError, UsageError
 from runtime.language.grammar import sentence_grammar
 from runtime.language.instruction import Finding, Statement
 from runtime.language.sentence import parse, write
@@ -33,7 +33,7 @@ from training.config import read_config
 from training.dataset import HELD_OUT
 from training.evaluation import writer_series
 from training.evaluation.writer import Author, evaluate_writer, open_author
-from training.networks.writer_language import LanguageConfig, LanguageModel
+from training.networks.writer_language import Kept, LanguageConfig, LanguageModel
 from training.networks.writer_vision import VisionConfig, VisionEncoder
 from training.tasks.writer import WriterTraining
 from training.writer.sentences import VOCABULARY
@@ -54,7 +54,14 @@ SIZE = {
     "heads": 2,
     "hidden": 64,
 }
-STREAM = {"subjects": 2, "life": 4, "phantoms": 2, "phantom_share": 1.0, "cases": {"size": 32}}
+STREAM = {
+    "subjects": 2,
+    "life": 4,
+    "phantoms": 2,
+    "phantom_share": 1.0,
+    "body_share": 0.0,
+    "cases": {"size": 32},
+}
 SCHEDULE = {"steps": 4, "batch": 4, "rate": 0.01, "warm_up": 1, "cool_down": 2, "average": 0.5}
 
 
@@ -169,6 +176,7 @@ def test_an_exported_writer_keeps_to_the_grammar(exported: Path, author: Author)
 
 def test_a_file_of_other_weights_is_refused(author: Author, runs: Path, tmp_path: Path) -> None:
     made = export_writer(author, "F16")
+    assert made.proofs == ()
     assert made.model.most_tokens > 50
     language = copy.deepcopy(author.network.language)
     with torch.no_grad():
@@ -176,7 +184,7 @@ def test_a_file_of_other_weights_is_refused(author: Author, runs: Path, tmp_path
     about = About("other", "0", 1, "none")
     other = gguf_bytes(language, author.task.tokenizer, about, "F32", tmp_path)
     models = {"exact": other, "stored": other}
-    with pytest.raises(SystemExit, match="logits differ"):
+    with pytest.raises(BundleError, match="logits differ"):
         prove(author, models, made.files["vision.onnx"], runs / "heads", tmp_path)
 
 
@@ -211,6 +219,16 @@ def test_words_see_only_what_is_before_them() -> None:
         one, other = model(rows, 9), model(changed, 9)
     torch.testing.assert_close(one[:, :6], other[:, :6])
     assert (one[:, 6:] - other[:, 6:]).abs().max() > 1e-3
+
+
+def test_one_token_after_another_gives_what_all_at_once_give() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(LanguageConfig(50, 32, 2, 2, 64)).eval()
+    rows = torch.randn(2, 9, 32)
+    kept: list[Kept] = [[], []]
+    with torch.inference_mode():
+        pieces = [model(rows[:, :4], 4, kept), *(model(rows[:, n : n + 1], 1, kept) for n in range(4, 9))]
+        torch.testing.assert_close(torch.cat(pieces, 1), model(rows, 9))
 
 
 @pytest.mark.data

@@ -174,10 +174,9 @@ def make_bundle(
         for path in sorted(folder.iterdir())
         if path.name != "bundle.json"
     )
-    manifest = tiny_manifest(files)
-    text = dump_manifest(manifest)
+    text = dump_manifest(tiny_manifest(files))
     if change is not None:
-        document = json.loads(json.dumps(dataclasses.asdict(manifest)))
+        document = json.loads(text)
         change(document)
         text = json.dumps(document).encode()
     (folder / "bundle.json").write_bytes(text)

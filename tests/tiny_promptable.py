@@ -29,7 +29,7 @@ _CONDITION = 6
 _ELSE = 5
 _FILLERS = ("segment", "the", "and", "of")
 _MEANINGS = {"shell": 0, "cortex": 0, "core": 1, "lesion": 2, "tumour": 2, "brain": 3, "kidney": 4}
-WORDS = ("[PAD]", "[UNK]", *_FILLERS, *_MEANINGS, "big")
+WORDS = ("[PAD]", "[UNK]", *_FILLERS, *_MEANINGS, "big", ".")
 
 _WEIGHTS = np.array([[1, 1, 1, 0, 1], [0, 0, 0, 1, 0], [0] * 5, [0] * 5], np.float32)
 _VECTORS = np.array([[1, 0, 0, 0], [2, 0, 0, 0], [0, 5, 0, 0], *[[0] * 4] * 3], np.float32)
@@ -109,6 +109,7 @@ def _text() -> bytes:
     words = np.zeros((len(WORDS), _CONDITION), np.float32)
     words[WORDS.index("[UNK]"), _ELSE] = 1
     words[WORDS.index("big"), _ELSE] = 0.1
+    words[WORDS.index("."), _ELSE] = 0.5  # a written sentence is near a row, and not the row
     for word, entry in _MEANINGS.items():
         words[WORDS.index(word), entry] = 1
     node = helper.make_node
@@ -182,6 +183,7 @@ def tiny_instructions() -> dict[str, Any]:
         "least_similarity": 0.5,
         "least_margin": 0.1,
         "own_similarity": 0.75,
+        "called": {"shell": ["shell", "outer part"], "core": ["core"], "lesion": ["lesion", "spot"]},
     }
 
 

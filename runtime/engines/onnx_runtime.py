@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription
 from runtime.errors import BundleError, DeviceError
 
-__all__ = ["OnnxRuntimeEngine", "cuda_is_usable"]
+__all__ = ["NetworkFile", "OnnxRuntimeEngine", "cuda_is_usable"]
 
 _SILENT = 4
 """Only fatal messages: every other one comes as an exception too, and a pipe stays clean."""
@@ -30,11 +32,20 @@ def cuda_is_usable() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
+@dataclass(frozen=True)
+class NetworkFile:
+    """An ONNX file, the file of weights that did not fit into it, and the precision of its arithmetic."""
+
+    path: Path
+    weights: Path | None = None
+    precision: str = "fp32"
+
+
 class OnnxRuntimeEngine:
     """One ONNX Runtime session.
 
     Args:
-        network: The ONNX file.
+        network: The network.
         device: Where to run.
         threads: CPU threads inside one operator.
         reason: Why this engine was chosen, for the report.
@@ -44,7 +55,9 @@ class OnnxRuntimeEngine:
         DeviceError: The device is not there.
     """
 
-    def __init__(self, network: Path, device: Literal["cpu", "cuda"], threads: int, reason: str) -> None:
+    def __init__(
+        self, network: NetworkFile, device: Literal["cpu", "cuda"], threads: int, reason: str
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -53,8 +66,13 @@ class OnnxRuntimeEngine:
         options.log_severity_level = _SILENT
         # A network may not read files beside it: they are not in the manifest, so nobody checked them.
         options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", f"{network}.no-other-file"
+            "session.model_external_initializers_file_folder_path", f"{network.path}.no-other-file"
         )
+        held: list[Any] = []  # until the session has copied them
+        if network.weights is not None:
+            held.append(np.memmap(network.weights, np.uint8, "r"))
+            sizes = [held[0].size]
+            options.add_external_initializers_from_files_in_memory([network.weights.name], held, sizes)
         options.enable_cpu_mem_arena = False  # the arena keeps every tile's high-water mark for good
         providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}[device]
         if providers[0] not in onnxruntime.get_available_providers():
@@ -63,19 +81,19 @@ class OnnxRuntimeEngine:
         try:
             # Its own fallback prints to standard output and would hide that the device is not there.
             self._session = onnxruntime.InferenceSession(
-                str(network), options, providers=providers, enable_fallback=0
+                str(network.path), options, providers=providers, enable_fallback=0
             )
         except Exception as error:
             if device == "cuda" and type(error).__name__ not in _WRONG_FILE:
                 raise DeviceError(f"CUDA cannot be used ({_first_line(error)}); use --device cpu") from error
             raise BundleError(
-                f"{network} cannot be loaded ({_first_line(error)}); copy or export the bundle again"
+                f"{network.path} cannot be loaded ({_first_line(error)}); copy or export the bundle again"
             ) from error
         if self._session.get_providers()[0] != providers[0]:
             raise DeviceError("ONNX Runtime fell back to the CPU: no usable CUDA device; use --device cpu")
         where = "cpu" if device == "cpu" else "cuda:0"
         name = f"onnxruntime-{device}"
-        self._description = EngineDescription(name, where, "fp32", onnxruntime.__version__, reason)
+        self._description = EngineDescription(name, where, network.precision, onnxruntime.__version__, reason)
 
     @property
     def description(self) -> EngineDescription:

@@ -20,20 +20,21 @@ OURS = "report.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def check_destination(destination: Path, force: bool, needed_bytes: int = 0) -> None:
+def check_destination(destination: Path, force: bool, needed_bytes: int = 0, ours: str = OURS) -> None:
     """Refuse a destination early, before any work is done for it.
 
     Args:
         destination: The folder that a result shall become.
         force: Whether an older result there may be replaced.
         needed_bytes: Estimated size of the result, bytes; 0 when unknown.
+        ours: The file that an older result has.
 
     Raises:
         DestinationError: It exists (and `force` is not given, or it is not an older result of
             this product), it cannot be created, or the disk has less than `needed_bytes` free.
     """
     target = destination.resolve()
-    _check_existing(target, destination, force)
+    _check_existing(target, destination, force, ours)
     parent = _existing_parent(target)
     if not parent.is_dir():
         raise DestinationError(f"{destination}: {parent} is not a folder; choose another destination")
@@ -48,7 +49,7 @@ def check_destination(destination: Path, force: bool, needed_bytes: int = 0) -> 
 
 
 @contextmanager
-def output_folder(destination: Path, force: bool) -> Iterator[Path]:
+def output_folder(destination: Path, force: bool, ours: str = OURS) -> Iterator[Path]:
     """Fill a folder that becomes `destination` in one step when the block ends well.
 
     The block gets a hidden sibling folder with mode 0700, which the result keeps: it holds
@@ -60,11 +61,12 @@ def output_folder(destination: Path, force: bool) -> Iterator[Path]:
     Args:
         destination: The folder to create; missing parents are created too.
         force: Replace an older result of this product, or an empty folder.
+        ours: The file that an older result has.
 
     Raises:
         DestinationError: As in `check_destination`, or the disk filled up or refused to write.
     """
-    check_destination(destination, force)
+    check_destination(destination, force, ours=ours)
     target = destination.resolve()
     made = _make_parents(target, destination)
     try:
@@ -77,7 +79,7 @@ def output_folder(destination: Path, force: bool) -> Iterator[Path]:
         with _naming_the_destination(destination, work):
             yield work
             _synchronise(work)
-            _put_in_place(work, target, destination, force)
+            _put_in_place(work, target, destination, force, ours)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         _remove_empty(made)
@@ -101,7 +103,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _check_existing(target: Path, destination: Path, force: bool) -> None:
+def _check_existing(target: Path, destination: Path, force: bool, ours: str) -> None:
     if not os.path.lexists(target):
         return
     if not target.is_dir():
@@ -114,12 +116,12 @@ def _check_existing(target: Path, destination: Path, force: bool) -> None:
             "choose a folder inside it"
         )
     try:
-        ours = (target / OURS).is_file() or not any(target.iterdir())
+        is_ours = (target / ours).is_file() or not any(target.iterdir())
     except OSError as error:
         raise DestinationError(f"{destination}: cannot be read ({error.strerror})") from error
-    if not ours:
+    if not is_ours:
         raise DestinationError(
-            f"{destination} is not an older result (it holds files but no {OURS}), so --force does not "
+            f"{destination} is not an older result (it holds files but no {ours}), so --force does not "
             "replace it; choose another destination or remove it yourself"
         )
 
@@ -169,9 +171,9 @@ def _synchronise_one(path: Path) -> None:
         os.close(handle)
 
 
-def _put_in_place(work: Path, target: Path, destination: Path, force: bool) -> None:
+def _put_in_place(work: Path, target: Path, destination: Path, force: bool, ours: str) -> None:
     """Rename `work` to `target`; an older result is moved aside first and removed last."""
-    _check_existing(target, destination, force)  # again: the work may have taken minutes
+    _check_existing(target, destination, force, ours)  # again: the work may have taken minutes
     old = None
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name[:200]}.old.", dir=target.parent))

@@ -28,7 +28,7 @@ def rule_instruction(
         series: Of one of the vocabulary's modalities.
         vocabulary: The words.
         asked: Names of the structures that are asked for; None where all are. What the vocabulary has no
-            words for is left out; where nothing remains, and for all, it is the brain.
+            words for is left out; where nothing remains, and for all, it is the brain, or all in a bundle without.
     """
     spacing_mm = round(float(series.volume.spacing_mm[slice_axis(series.volume)]), 2)
     known = vocabulary.targets
@@ -38,7 +38,7 @@ def rule_instruction(
         plane=slice_plane(series.volume),
         thickness="thick" if spacing_mm >= THICK_MM else "thin",
         visible=(),
-        targets=targets or (("brain",) if "brain" in known else known[:1]),
+        targets=targets or (("brain",) if "brain" in known else known),
     )
     return Instruction(statement, write(statement, vocabulary), "rule")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 
-__all__ = ["Wanted", "bank_vectors", "wanted"]
+__all__ = ["Wanted", "are_related", "bank_vectors", "wanted"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def wanted(vector: NDArray[np.float32], bundle: Bundle, present: NDArray[np.bool
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
     cosines = rows @ vector.astype(np.float64) / np.maximum(lengths, 1e-12)
     best = int(np.argmax(cosines))
-    others = [n for n in range(len(asked)) if n != best and not _related(bundle, asked[n], asked[best])]
+    others = [n for n in range(len(asked)) if n != best and not are_related(bundle, asked[n], asked[best])]
     second = max(others, key=lambda n: (cosines[n], -n))
     similarity, margin = float(cosines[best]), float(cosines[best] - cosines[second])
     is_clear = similarity >= given.least_similarity and margin >= given.least_margin
@@ -83,7 +83,7 @@ def wanted(vector: NDArray[np.float32], bundle: Bundle, present: NDArray[np.bool
     return Wanted(asked[best], similarity, asked[second], margin, is_clear, is_near)
 
 
-def _related(bundle: Bundle, one: str, other: str) -> bool:
+def are_related(bundle: Bundle, one: str, other: str) -> bool:
     """Whether one is a part of the other; asking for nothing is related to nothing."""
     if "" in (one, other):
         return False

@@ -12,7 +12,7 @@ from runtime.stages.channels import Selection
 from runtime.study import Series
 from runtime.volume import Affine
 
-__all__ = ["RESIDUAL_LIMIT_MM", "Placed", "place_channels"]
+__all__ = ["RESIDUAL_LIMIT_MM", "Placed", "place_channels", "placement_warnings"]
 
 RESIDUAL_LIMIT_MM = 3.0
 """Two model voxels: beyond it a channel would put borders into its neighbours' tissue."""
@@ -85,3 +85,19 @@ def _registered(series: Series, reference: Series) -> Placed:
         f"{RESIDUAL_LIMIT_MM:.1f} mm; similarity {found.similarity:.2f}; overlap {found.overlap:.0%})"
     )
     return Placed(series, found.world, found.method, found.residual_mm, used, reason="" if used else doubt)
+
+
+def placement_warnings(placed: tuple[Placed, ...]) -> tuple[str, ...]:
+    """What a reader must know: channels that were dropped, and those whose modality is unsure."""
+    dropped = [
+        f"{item.series.modality} was dropped: {item.reason}; the result uses "
+        f"{', '.join(other.series.modality for other in placed if other.used)} only"
+        for item in placed
+        if not item.used
+    ]
+    unsure = [
+        f"{item.series.modality} rests on weak evidence: {item.series.decision.reason}; check it or use --as"
+        for item in placed
+        if item.used and not item.series.decision.certain
+    ]
+    return (*dropped, *unsure)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from training.networks.writer_language import LanguageConfig, LanguageModel
+from training.networks.writer_language import Kept, LanguageConfig, LanguageModel
 from training.networks.writer_vision import VisionConfig, VisionEncoder
 
 __all__ = ["WriterNetwork", "WriterSize"]
@@ -39,16 +39,21 @@ class WriterSize:
 
 
 class WriterNetwork(nn.Module):
-    """Vision encoder and language model."""
+    """Vision encoder and language model.
 
-    def __init__(self, size: WriterSize, vocabulary: int) -> None:
+    Its `facts`, for what is asked of the visual tokens directly, are for training alone: nobody exports them.
+    """
+
+    def __init__(self, size: WriterSize, vocabulary: int, facts: int) -> None:
         """Build it with random weights.
 
         Args:
             size: Of its parts.
             vocabulary: Tokens.
+            facts: How many numbers say what the visual tokens are asked for directly.
         """
         super().__init__()
+        self.facts = nn.Linear(size.width, facts)
         self.language = LanguageModel(size.language(vocabulary))
         self.vision = VisionEncoder(size.vision, size.width)
 
@@ -67,8 +72,8 @@ class WriterNetwork(nn.Module):
         first = table(before).expand(len(visual), -1, -1)
         return torch.cat([first.to(visual.dtype), visual, table(after).to(visual.dtype)], dim=1)
 
-    def forward(self, views: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """Logits after each token that follows the image.
+    def forward(self, views: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """What is said after the image, and what the image says directly.
 
         Args:
             views: (N, V, size, size), 0 to 1.
@@ -76,9 +81,11 @@ class WriterNetwork(nn.Module):
             after: (N, A) token ids after it, the first of them the end of the prompt.
 
         Returns:
-            (N, A, vocabulary).
+            Logits after each of these tokens (N, A, vocabulary), and those of the facts (N, facts).
         """
-        return self.language(self.rows(self.vision(views), before, after), after.shape[1])  # type: ignore[no-any-return]
+        visual = self.vision(views)
+        logits = self.language(self.rows(visual, before, after), after.shape[1])
+        return logits, self.facts(visual.float().mean(1))
 
     @torch.inference_mode()
     def write(
@@ -96,11 +103,13 @@ class WriterNetwork(nn.Module):
         Returns:
             Token ids of each answer, without `end`.
         """
-        written = after.expand(len(visual), -1)
+        kept: list[Kept] = [[] for _ in self.language.blk]
+        rows, written = self.rows(visual, before, after.expand(len(visual), -1)), []
         for _ in range(most):
-            found = self.language(self.rows(visual, before, written), 1)[:, -1].argmax(-1)
-            written = torch.cat([written, found[:, None]], dim=1)
-            if bool((written[:, len(after) :] == end).any(1).all()):
+            found = self.language(rows, 1, kept)[:, -1].argmax(-1)
+            written.append(found)
+            rows = self.language.token_embd(found)[:, None]
+            if bool((torch.stack(written) == end).any(0).all()):
                 break
-        answers = [row[len(after) :] for row in written.tolist()]
+        answers = torch.stack(written, dim=1).tolist()
         return [row[: row.index(end)] if end in row else row for row in answers]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LanguageConfig", "LanguageModel", "attend"]
+__all__ = ["Kept", "LanguageConfig", "LanguageModel", "attend"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class _Norm(nn.Module):
         return y * scale * self.weight
 
 
+Kept = list[Tensor]
+"""Keys and values of one block for the tokens so far; empty before the first."""
+
+
 class _Block(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
@@ -88,10 +92,18 @@ class _Block(nn.Module):
         self.ffn_gate, self.ffn_up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
         self.ffn_down = nn.Linear(hidden, width, bias=False)
 
-    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turns: Tensor, kept: Kept | None = None) -> Tensor:
         y = self.attn_norm(x)
         q, k, v = (self._split(layer(y)) for layer in (self.attn_q, self.attn_k, self.attn_v))
-        seen = attend(_turned(q, turns), _turned(k, turns), v, causal=True)
+        k = _turned(k, turns)
+        if kept is not None:
+            k, v = (
+                (torch.cat([old, new], dim=2) for old, new in zip(kept, (k, v), strict=True))
+                if kept
+                else (k, v)
+            )
+            kept[:] = k, v
+        seen = attend(_turned(q, turns), k, v, causal=q.shape[2] > 1)
         x = x + self.attn_output(seen.transpose(1, 2).flatten(2))
         y = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(y)) * self.ffn_up(y))  # type: ignore[no-any-return]
@@ -131,19 +143,21 @@ class LanguageModel(nn.Module):
         self.output = nn.Linear(config.width, config.vocabulary, bias=False)
         nn.init.normal_(self.token_embd.weight, std=0.5)
 
-    def forward(self, rows: Tensor, last: int) -> Tensor:
+    def forward(self, rows: Tensor, last: int, kept: list[Kept] | None = None) -> Tensor:
         """Logits after the last tokens.
 
         Args:
             rows: (N, L, width) embeddings, of words or of pictures.
             last: How many tokens of each row are asked for.
+            kept: Of each block what earlier calls computed; grows. With it, one token follows at a time.
 
         Returns:
             (N, last, vocabulary).
         """
-        turns = self._turns(rows.shape[1], rows.device)
-        for block in self.blk:
-            rows = block(rows, turns)
+        start = kept[0][0].shape[2] if kept and kept[0] else 0
+        turns = self._turns(start + rows.shape[1], rows.device)[:, start:]
+        for number, block in enumerate(self.blk):
+            rows = block(rows, turns, None if kept is None else kept[number])
         return self.output(self.output_norm(rows[:, -last:]))  # type: ignore[no-any-return]
 
     def _turns(self, length: int, device: torch.device) -> Tensor:

@@ -59,6 +59,15 @@ class VisionConfig:
         return self.views * (self.size // (_STRIDE * _MERGED)) ** 2
 
 
+def _convolution(channels: int, made: int) -> nn.Conv2d:
+    """Halves a picture and keeps its variance: torch's own beginning loses half of it in each layer."""
+    layer = nn.Conv2d(channels, made, 3, 2, 1)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class _Layer(nn.Module):
     """Attention among tokens, then a network for each."""
 
@@ -97,7 +106,7 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.config = config
         widths = (1, *config.stem, config.width)
-        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
+        self.stem = nn.ModuleList(_convolution(a, b) for a, b in pairwise(widths))
         side = config.size // _STRIDE
         self.places = nn.Parameter(0.02 * torch.randn(side * side, config.width))
         self.views = nn.Parameter(0.02 * torch.randn(config.views, 1, config.width))

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from runtime.language.sentence import parse
 from training.loop import Place, Schedule, autocast
 from training.networks.writer import WriterNetwork, WriterSize
 from training.tasks.heads import MAPS
+from training.writer.facts import FACTS, NOT_ASKED, facts_of
 from training.writer.sentences import VOCABULARY, longest_sentences
 from training.writer.stream import CaseStream, WriterStreamConfig, training_heads
 from training.writer.words import BEGIN, IMAGE_END, IMAGE_START, answers, make_tokenizer, read_tokenizer
@@ -26,6 +28,8 @@ BEFORE, AFTER = (BEGIN, IMAGE_START), (IMAGE_END,)
 """Tokens of the prompt before the image and after it."""
 
 _PREFETCHED = 3
+
+_CHOICES = [len(choices) for choices in FACTS.values()]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class WriterTraining:
         schedule: How long and how fast.
         size: Of the network.
         stream: What the data looks like.
+        facts: Weight of what is asked of the visual tokens directly, for each of `training.writer.facts`.
     """
 
     name: str
@@ -49,6 +54,7 @@ class WriterTraining:
     )
     size: WriterSize = field(default_factory=WriterSize)
     stream: WriterStreamConfig = field(default_factory=WriterStreamConfig)
+    facts: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse pictures that the network does not take."""
@@ -60,7 +66,7 @@ class WriterTraining:
 
 
 class WriterTask:
-    """Cross-entropy of each token of the answer; the prompt is given."""
+    """Cross-entropy of each token of the answer, and of what the visual tokens are asked directly."""
 
     def __init__(self, config: WriterTraining, root: Path, run: Path, fresh: bool = False) -> None:
         """Take the run's tokenizer, or make it.
@@ -84,10 +90,10 @@ class WriterTask:
 
     def network(self) -> WriterNetwork:
         """A new network with random weights."""
-        return WriterNetwork(self.config.size, self.tokenizer.get_vocab_size())
+        return WriterNetwork(self.config.size, self.tokenizer.get_vocab_size(), sum(_CHOICES))
 
-    def batches(self, start: int, place: Place) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures (N, V, size, size) uint8, and token ids (N, L) of answers, -1 after their ends."""
+    def batches(self, start: int, place: Place) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Pictures (N, V, size, size) uint8, token ids of answers (N, L), -1 after the end, facts (N, F)."""
         config = self.config
         cache = place.run.parent / "heads"
         heads = training_heads(self._root / config.maps, cache, config.stream.phantoms)
@@ -96,15 +102,23 @@ class WriterTask:
         for pictures, texts in DataLoader(
             data, batch_size=None, num_workers=place.workers, prefetch_factor=ahead
         ):
-            yield torch.as_tensor(np.asarray(pictures)), torch.from_numpy(answers(self.tokenizer, texts))
+            facts = torch.tensor([facts_of(parse(text, VOCABULARY)) for text in texts])
+            wanted = torch.from_numpy(answers(self.tokenizer, texts))
+            yield torch.as_tensor(np.asarray(pictures)), wanted, facts
 
     def loss(self, network: nn.Module, batch: Any, step: int, device: torch.device) -> Tensor:
         """The loss of one batch."""
         assert isinstance(network, WriterNetwork)
-        pictures, wanted = (part.to(device) for part in batch)
+        pictures, wanted, facts = (part.to(device) for part in batch)
         before = torch.tensor(BEFORE, device=device)
         after = torch.tensor(AFTER, device=device).expand(len(wanted), -1)
         given = torch.cat([after, wanted[:, :-1].clamp_min(0)], dim=1)
         with autocast(device):
-            logits = network(pictures.float() / 255, before, given)[:, len(AFTER) - 1 :]
-        return F.cross_entropy(logits.float().transpose(1, 2), wanted, ignore_index=-1)
+            logits, judged = network(pictures.float() / 255, before, given)
+        logits = logits[:, len(AFTER) - 1 :].float().transpose(1, 2)
+        loss = F.cross_entropy(logits, wanted, ignore_index=-1)
+        for number, scores in enumerate(judged.float().split(_CHOICES, dim=1)):
+            asked = facts[:, number] != NOT_ASKED
+            right = F.cross_entropy(scores, facts[:, number].clamp_min(0), reduction="none") * asked
+            loss = loss + self.config.facts * right.sum() / asked.sum().clamp_min(1)
+        return loss

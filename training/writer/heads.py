@@ -16,7 +16,7 @@ from training.geometry import mix_soft_tissue
 from training.lesions import LesionConfig, add_lesions
 from training.tissues import TISSUES, index_of
 
-__all__ = ["LESIONS", "OUTSIDE", "Disease", "Subject", "draw_subject", "make_subject"]
+__all__ = ["LESIONS", "OUTSIDE", "Disease", "Subject", "draw_subject", "make_subject", "subject_of"]
 
 Disease = Literal["none", "plaques", "tumour", "blob", "mixed"]
 
@@ -47,11 +47,11 @@ _POINT_MM = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """One head.
+    """One head, or something else.
 
     Attributes:
         tissues: (I, J, K) index into `TISSUES`, axes R, A, S, 1 mm; its faces are air.
-        centre: Index of the brain's centre of mass, (3,); the middle of left and right.
+        centre: Index of the brain's centre of mass, or of the middle, (3,).
         points: Places of what is no air, on a coarse grid, from the centre in mm, (N, 3).
         kinds: Tissue of each of them, (N,).
         lesion_ml: Volume of all lesions.
@@ -62,6 +62,11 @@ class Subject:
     points: NDArray[np.float32]
     kinds: NDArray[np.uint8]
     lesion_ml: float
+
+    @property
+    def is_body(self) -> bool:
+        """Whether there is no brain."""
+        return bool(OUTSIDE[self.kinds].all())
 
 
 @lru_cache(maxsize=1)
@@ -100,8 +105,17 @@ def make_subject(head: Head, random: Generator, lesions: LesionConfig, mirrored:
         drawn[drawn == index_of("skin")] = index_of("fat")
     mix_soft_tissue(drawn, random)
     add_lesions(drawn, random, 1.0, lesions)
-    padded = np.pad(drawn.numpy(), _PAD)
-    centre += np.array([_PAD - side.start for side in box], np.float32)
+    return subject_of(drawn.numpy(), centre - np.array([side.start for side in box], np.float32))
+
+
+def subject_of(tissues: NDArray[np.uint8], centre: NDArray[np.float32]) -> Subject:
+    """Something to be scanned.
+
+    Args:
+        tissues: (I, J, K) index into `TISSUES`, axes R, A, S, 1 mm.
+        centre: Index of its middle, (3,).
+    """
+    padded, centre = np.pad(tissues, _PAD), centre + np.float32(_PAD)
     return Subject(padded, centre, *_points(padded, centre), float(LESIONS[padded].sum()) / 1000)
 
 

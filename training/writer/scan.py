@@ -198,25 +198,26 @@ def _waves(random: Generator, config: ScanConfig) -> tuple[Wave, ...]:
 
 
 def draw_scan(subject: Subject, random: Generator, config: ScanConfig) -> Scan:
-    """Draw a scan of a head; it shows some of the brain."""
+    """Draw a scan; of a head it shows some of the brain."""
     while True:
         across = int(random.choice(3, p=config.planes))
         scale = np.exp(random.normal(0, config.scale, 3)) * np.exp(random.normal(0, config.scale))
         matrix = random_rotation(random, config.rotation_deg) * scale
         spacing, thickness = _spacing(across, random, config)
-        stripped = bool(random.random() < config.stripped)
         inside = ~OUTSIDE[subject.kinds]
+        stripped = bool(random.random() < config.stripped) and bool(inside.any())
         shown = inside if stripped else np.ones_like(inside)
         points = subject.points[shown] @ np.linalg.inv(matrix).T
         brain = points[inside[shown]]
         low, high = points.min(0).astype(float), points.max(0).astype(float)
-        low[2] = max(low[2], brain[:, 2].min() - random.uniform(5, 90))
+        if len(brain):
+            low[2] = max(low[2], brain[:, 2].min() - random.uniform(5, 90))
         first_mm, last_mm = _field(low, high, across, random, config)
         shape = np.maximum(np.round((last_mm - first_mm) / spacing), _LEAST_VOXELS).astype(int)
         in_voxels = (points - first_mm) / spacing
         found = field_of(in_voxels, tuple(shape), spacing)
         in_brain = ((brain >= first_mm) & (brain < last_mm)).all(1).sum()
-        if found is None or in_brain < _LEAST_BRAIN:
+        if found is None or in_brain < min(_LEAST_BRAIN, len(brain)):
             continue
         i, j, k = (int(n) for n in shape)
         return Scan(

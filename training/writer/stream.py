@@ -14,6 +14,8 @@ from torch.utils.data import IterableDataset
 
 from training.anatomy import Head, load_label_map
 from training.dataset import HELD_OUT, load_phantom, training_maps
+from training.tissues import CHANNELS
+from training.writer.bodies import draw_body
 from training.writer.cases import Case, CaseConfig, draw_cases
 from training.writer.findings import Unclear
 from training.writer.heads import Subject, draw_subject
@@ -24,6 +26,8 @@ __all__ += ["training_heads"]
 
 HeadSource = Callable[[], Head]
 """Reads a head from its file: so many do not fit into memory."""
+
+_MR = [channel for channel in CHANNELS if channel != "CT"]
 
 _HELD_OUT_PHANTOMS = range(901, 904)
 
@@ -38,6 +42,7 @@ class WriterStreamConfig:
         life: Batches that one of them is used for.
         phantoms: Heads of the analytic phantom beside the real ones.
         phantom_share: Probability of drawing a phantom.
+        body_share: Probability of drawing a trunk; half of its scans are CT.
         cases: How cases vary.
     """
 
@@ -46,6 +51,7 @@ class WriterStreamConfig:
     life: int = 96
     phantoms: int = 60
     phantom_share: float = 0.25
+    body_share: float = 0.06
     cases: CaseConfig = field(default_factory=CaseConfig)
 
     def __post_init__(self) -> None:
@@ -123,8 +129,10 @@ class CaseStream(IterableDataset[tuple[NDArray[np.uint8], list[str]]]):
             cases: list[Case] = []
             while len(cases) < self._batch:
                 slot = int(random.integers(self._config.subjects))
+                subject = self._subject(held, slot, number)
+                asked = ("CT", str(random.choice(_MR))) if subject.is_body else None
                 with suppress(Unclear):
-                    cases += draw_cases(self._subject(held, slot, number), random, self._config.cases)
+                    cases += draw_cases(subject, random, self._config.cases, asked)
             cases = cases[: self._batch]
             pictures = np.stack([case.pictures for case in cases])
             yield np.rint(pictures * 255).astype(np.uint8), [sentence_of(case.truth) for case in cases]
@@ -136,7 +144,12 @@ class CaseStream(IterableDataset[tuple[NDArray[np.uint8], list[str]]]):
         turn = (number + slot * config.life // config.subjects) // config.life
         if slot not in held or held[slot][0] != turn:
             random = np.random.default_rng((config.seed, 2, slot, turn))
-            phantom = bool(self._phantoms) and random.random() < config.phantom_share
-            heads = self._phantoms if phantom or not self._real else self._real
-            held[slot] = turn, draw_subject(heads[int(random.integers(len(heads)))](), random)
+            held[slot] = turn, self._drawn(random)
         return held[slot][1]
+
+    def _drawn(self, random: np.random.Generator) -> Subject:
+        if random.random() < self._config.body_share:
+            return draw_body(random)
+        phantom = bool(self._phantoms) and random.random() < self._config.phantom_share
+        heads = self._phantoms if phantom or not self._real else self._real
+        return draw_subject(heads[int(random.integers(len(heads)))](), random)

@@ -1,25 +1,20 @@
-"""Make the bundle `zeus-nano-head` that answers instructions: encoder, mask decoder, text encoder, bank.
-
-python -m training.train --config zeus-text-head
-python -m training.train --config zeus-head
-python -m export.zeus_bundle
-"""
+"""The bundle `zeus-nano-head` that answers instructions: encoder, mask decoder, text encoder, bank."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.nano_bundle import About, head_manifest, read_accuracy, say
 from export.onnx_parts import decoder_onnx, text_onnx, zeus_encoder_onnx
-from export.writing import Arrays, Golden, check_agreement, golden_case, put_bundle, run_onnx
+from export.proof import Proof, run_network
+from export.sources.golden_case import Arrays, Golden, golden_case, prove_stored
+from export.sources.nano import About, head_manifest
+from export.writing import Content, stage_bundle
 from runtime.bundle import (
     Bundle,
     FileEntry,
@@ -30,11 +25,10 @@ from runtime.bundle import (
     Target,
     Tensor,
     TextEncoder,
-    default_bundle,
 )
 from training.conditions import TextModel, text_model
-from training.config import read_config
-from training.instructions import NO_TARGET
+from training.instructions import HEAD, NO_TARGET
+from training.instructions.words import for_training
 from training.loop import load_average
 from training.networks.conditioned import Conditioned
 from training.networks.text import MOST_TOKENS
@@ -44,9 +38,8 @@ from training.tasks.zeus_heads import ZeusHeadTraining
 from training.tissues import CHANNELS
 from training.tokens import padded
 
-__all__ = ["main", "write_zeus_bundle"]
+__all__ = ["stage_zeus"]
 
-_RUNS = Path(__file__).parent.parent / "training" / "runs"
 _ASKED = (*(structure.name for structure in STRUCTURES), NO_TARGET)
 _FOREIGN_TEXTS = 200
 _LEAST_SIMILARITY, _LEAST_MARGIN, _OWN_SIMILARITY = 0.5, 0.1, 0.95
@@ -67,23 +60,26 @@ def _bank(model: TextModel) -> NDArray[np.float32]:
     return np.ascontiguousarray(bank.numpy(), np.float32)
 
 
-def _check_decoder(zeus: Zeus, model: bytes, bottom: NDArray[np.float32], bank: NDArray[np.float32]) -> None:
+def _prove_decoder(
+    zeus: Zeus, model: bytes, bottom: NDArray[np.float32], bank: NDArray[np.float32]
+) -> list[Proof]:
     present = torch.tensor([[True, False, True, True, False]])
     condition = torch.from_numpy(bank)[None]
     with torch.inference_mode():
         wanted = zeus.decode(torch.from_numpy(bottom), condition, present)
     given = {"bottom": bottom, "condition": condition.numpy(), "present": present.numpy()}
-    found = run_onnx(model, given)
-    for name in ("vectors", "biases", "presence"):
-        check_agreement(f"decoder's {name}", found[name], getattr(wanted, name).numpy())
+    found = run_network(model, given)
+    names = ("vectors", "biases", "presence")
+    return [prove_stored(f"decoder's {name}", found[name], getattr(wanted, name).numpy()) for name in names]
 
 
-def _check_text(model: TextModel, onnx: bytes, bank: NDArray[np.float32]) -> None:
+def _prove_text(model: TextModel, onnx: bytes, bank: NDArray[np.float32]) -> list[Proof]:
+    proofs = []
     for at, modality in enumerate(CHANNELS):
         ids = padded(model.task.tokenizer, [model.plain(modality, _ASKED[0])], MOST_TOKENS)
-        check_agreement(
-            f"text encoder, {modality}", run_onnx(onnx, {"ids": ids})["condition"][0], bank[at, 0]
-        )
+        found = run_network(onnx, {"ids": ids})["condition"][0]
+        proofs.append(prove_stored(f"text encoder, {modality}", found, bank[at, 0]))
+    return proofs
 
 
 def _instructions(zeus: Zeus) -> Instructions:
@@ -103,7 +99,12 @@ def _instructions(zeus: Zeus) -> Instructions:
     ids, vector = Tensor("ids", "int64", (1, 0)), Tensor("condition", "float32", (1, width))
     text = TextEncoder(Network("text.onnx", (ids,), (vector,), 1), "tokenizer.json", MOST_TOKENS)
     limits = (_LEAST_SIMILARITY, _LEAST_MARGIN, _OWN_SIMILARITY)
-    return Instructions(decoder, text, "bank.npy", _ASKED, *limits)
+    called = {
+        name: tuple(each.removeprefix("the ") for each in for_training(HEAD.targets[name]))
+        for name in _ASKED[:-1]
+        if name != "head"  # what every study shows is mentioned everywhere
+    }
+    return Instructions(decoder, text, "bank.npy", _ASKED, *limits, called)
 
 
 def _manifest(about: About, golden: Golden, zeus: Zeus, files: tuple[FileEntry, ...]) -> Manifest:
@@ -116,20 +117,20 @@ def _manifest(about: About, golden: Golden, zeus: Zeus, files: tuple[FileEntry, 
     return dataclasses.replace(plain, encoder=encoder, instructions=given)
 
 
-def write_zeus_bundle(
-    config: ZeusHeadTraining, runs: Path, out: Path, version: str, accuracy: Sequence[Measured] = ()
-) -> Bundle:
-    """Export averaged weights of a Zeus and of its text encoder; `out` is replaced when all is well.
+def stage_zeus(
+    config: ZeusHeadTraining, runs: Path, folder: Path, version: str, accuracy: Sequence[Measured] = ()
+) -> tuple[Bundle, tuple[Proof, ...]]:
+    """Write the bundle of a Zeus and its text encoder, averaged weights, where nobody looks yet.
 
     Args:
         config: The training; early fusion.
         runs: Folder of trainings.
-        out: The bundle's folder.
+        folder: Where.
         version: Of the model.
         accuracy: What was measured before.
 
     Raises:
-        SystemExit: ONNX Runtime and torch disagree.
+        BundleError: ONNX Runtime and torch disagree.
         UsageError: The text encoder was not trained.
     """
     network = Conditioned(config.zeus, 0)
@@ -144,9 +145,9 @@ def write_zeus_bundle(
         return {"features": features.numpy(), "bottom": bottom.numpy()}
 
     golden = golden_case(encoder, len(CHANNELS), expected)
-    _check_decoder(zeus, decoder, expected(golden.image.astype(np.float32))["bottom"], bank)
-    _check_text(model, text, bank)
-    files: dict[str, bytes | NDArray[Any]] = {
+    bottom = expected(golden.image.astype(np.float32))["bottom"]
+    proofs = (*golden.proofs, *_prove_decoder(zeus, decoder, bottom, bank), *_prove_text(model, text, bank))
+    files: dict[str, Content] = {
         "encoder.onnx": encoder,
         "decoder.onnx": decoder,
         "text.onnx": text,
@@ -154,9 +155,9 @@ def write_zeus_bundle(
         "bank.npy": bank,
         **golden.files,
     }
-    command = f"python -m training.train --config {config.name}; python -m export.zeus_bundle"
+    command = f"python -m training.train --config {config.name}; python -m export {config.name}"
     about = About(version, _steps(config, runs, step), command, tuple(accuracy))
-    return put_bundle(files, lambda entries: _manifest(about, golden, zeus, entries), out)
+    return stage_bundle(files, lambda entries: _manifest(about, golden, zeus, entries), folder), proofs
 
 
 def _steps(config: ZeusHeadTraining, runs: Path, step: int) -> str:
@@ -165,28 +166,3 @@ def _steps(config: ZeusHeadTraining, runs: Path, step: int) -> str:
         return str(step)
     started = torch.load(runs / config.start_from / "last.pt", weights_only=True, map_location="cpu")
     return f"{step} after {int(started['step'])} of {config.start_from}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Export; 0 when the bundle was written and read back."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.zeus_bundle",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="zeus-head", help="a training of kind zeus-heads (%(default)s)")
-    parser.add_argument("--runs", type=Path, default=_RUNS, help="folder of trainings")
-    parser.add_argument("--out", type=Path, default=default_bundle())
-    parser.add_argument("--version", default="0.2.0")
-    parser.add_argument("--accuracy", type=Path, help="JSON lines of benchmarks.accuracy to record")
-    options = parser.parse_args(argv)
-    config = read_config(options.config)
-    if not isinstance(config, ZeusHeadTraining) or config.zeus.fusion != "early":
-        parser.error(f"{options.config} is no Zeus with early fusion, trained on heads")
-    rows = read_accuracy(options.accuracy)
-    say(write_zeus_bundle(config, options.runs, options.out, options.version, rows))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,13 +1,8 @@
-"""Make the bundle `zeus-nano-head` from a training checkpoint.
-
-python -m export.nano_bundle --checkpoint training/runs/zeus-nano-head/last.pt
-"""
+"""The bundle `zeus-nano-head` from the checkpoint of a plain network."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from export.onnx_parts import encoder_onnx
-from export.writing import Arrays, Golden, golden_case, put_bundle
+from export.proof import Proof
+from export.sources.golden_case import Arrays, Golden, golden_case
+from export.writing import Content, stage_bundle
 from runtime.bundle import (
     Bundle,
     Channel,
@@ -29,7 +26,6 @@ from runtime.bundle import (
     Network,
     Target,
     Tensor,
-    default_bundle,
 )
 from training.contrast import CLAMP, CT_WINDOW
 from training.loop import load_average
@@ -37,7 +33,7 @@ from training.networks.nano import NanoConfig, NanoNetwork
 from training.structures import CLASS_NAMES, STRUCTURES
 from training.tissues import CHANNELS
 
-__all__ = ["About", "head_manifest", "main", "read_accuracy", "say", "write_bundle"]
+__all__ = ["About", "head_manifest", "read_accuracy", "stage_plain"]
 
 _TILE = (128, 160, 128)
 _FREE = (0, 0, 0)
@@ -117,11 +113,13 @@ def head_manifest(
     )
 
 
-def write_bundle(checkpoint: Path, out: Path, version: str, accuracy: Sequence[Measured] = ()) -> Bundle:
-    """Export a plain network's averaged weights; `out` is replaced when all is well.
+def stage_plain(
+    checkpoint: Path, folder: Path, version: str, accuracy: Sequence[Measured] = ()
+) -> tuple[Bundle, tuple[Proof, ...]]:
+    """Write the bundle of a plain network's averaged weights to a folder where nobody looks yet.
 
     Raises:
-        SystemExit: ONNX Runtime and torch disagree.
+        BundleError: ONNX Runtime and torch disagree.
     """
     network = NanoNetwork(NanoConfig())
     step = load_average(checkpoint, network)
@@ -132,14 +130,12 @@ def write_bundle(checkpoint: Path, out: Path, version: str, accuracy: Sequence[M
             return {"features": network.encoder(torch.from_numpy(image)).numpy()}
 
     golden = golden_case(model, len(CHANNELS), expected)
-    about = About(
-        version, str(step), "python -m training.train; python -m export.nano_bundle", tuple(accuracy)
+    about = About(version, str(step), "python -m training.train; python -m export", tuple(accuracy))
+    files: dict[str, Content] = {"encoder.onnx": model, **golden.files}
+    made = stage_bundle(
+        files, lambda entries: head_manifest(about, golden, _targets(network), entries), folder
     )
-    return put_bundle(
-        {"encoder.onnx": model, **golden.files},
-        lambda files: head_manifest(about, golden, _targets(network), files),
-        out,
-    )
+    return made, golden.proofs
 
 
 def read_accuracy(path: Path | None) -> list[Measured]:
@@ -148,31 +144,3 @@ def read_accuracy(path: Path | None) -> list[Measured]:
     rows = [json.loads(line) for line in lines]
     command = "python -m benchmarks.accuracy"
     return [Measured(row["case"], row["structure"], float(row["dice"]), command) for row in rows]
-
-
-def say(bundle: Bundle) -> None:
-    """Tell what was written."""
-    size = sum(path.stat().st_size for path in bundle.folder.iterdir())
-    print(
-        f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}", file=sys.stderr
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Export; 0 when the bundle was written and read back."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.nano_bundle",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=default_bundle())
-    parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--accuracy", type=Path, help="JSON lines of benchmarks.accuracy to record")
-    options = parser.parse_args(argv)
-    say(write_bundle(options.checkpoint, options.out, options.version, read_accuracy(options.accuracy)))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

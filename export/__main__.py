@@ -1,0 +1,128 @@
+"""Make a bundle from a trained model, and prove that it answers as its source does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NoReturn, get_args
+
+from runtime.version import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from export.about import About
+    from export.proof import Proof
+    from runtime.bundle import Bundle
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+sources:
+  model.onnx            with model.json beside it, which says how the network sees a scan
+  an nnU-Net v2 folder  plans.json, dataset.json, fold_0/checkpoint_final.pth …
+  a training of ours    training/runs/NAME/last.pt of a plain network, or a configuration (zeus-head)
+  a MONAI bundle        configs/metadata.json, configs/inference.json, models/model.pt or .ts
+
+examples:
+  python -m export model.onnx --out bundles/liver
+  python -m export nnUNetTrainer__nnUNetPlans__3d_fullres --out bundles/spleen --about spleen.json
+  python -m export model.onnx --out bundles/liver8 --precision int8 --golden study/
+
+exit codes: 0 done, 2 usage, 4 the source cannot be used or the export is not equal to it,
+7 destination, 1 a fault of this program
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, exit code 2."""
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m export",
+        description=f"{__doc__} {RESEARCH_USE}",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    from export.convert import Precision
+    from export.sources.find import KINDS
+
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="file or folder, see below")
+    add("--out", type=Path, required=True, metavar="BUNDLE", help="new folder for the bundle")
+    add("--kind", choices=KINDS, help="insist on a kind of source (default: told by its content)")
+    add("--about", type=Path, metavar="FILE", help="sidecar: names, codes and what else the source lacks")
+    add("--precision", choices=get_args(Precision), default="fp32", help="default: fp32")
+    compared = "a study to compare masks on, as runtime.infer takes it; may be repeated (default: a made one)"
+    add("--golden", nargs="+", action="append", default=[], metavar="STUDY", help=compared)
+    add("--folds", metavar="0,1", help="folds of an nnU-Net (default: all that are there)")
+    add("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="of each fold (%(default)s)")
+    add("--no-mirror", action="store_true", help="show an nnU-Net no mirrored tiles: faster, not the same")
+    add("--runs", type=Path, metavar="DIR", help="folder of our trainings (default: training/runs)")
+    add(
+        "--accuracy",
+        type=Path,
+        metavar="FILE",
+        help="JSON lines of benchmarks.accuracy, for a training of ours",
+    )
+    add("--force", action="store_true", help="replace a bundle that is there")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    from runtime.errors import ZeusEdgeError
+
+    options = _parser().parse_args(argv)
+    try:
+        _export(options)
+    except ZeusEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _export(options: argparse.Namespace) -> None:
+    from export.about import read_about
+    from export.convert import Wanted, export_model
+    from export.sources.find import Choice, kind_of, read_source
+    from export.writing import MANIFEST
+    from runtime.formats.output_folder import check_destination
+
+    check_destination(options.out, options.force, ours=MANIFEST)
+    about = None if options.about is None else read_about(options.about)
+    folds = tuple(part.strip() for part in (options.folds or "").split(",") if part.strip())
+    choice = Choice(about, folds, not options.no_mirror, options.checkpoint)
+    golden = tuple(tuple(study) for study in options.golden)
+    if (options.kind or kind_of(options.source)) == "training":
+        bundle, proofs = _export_training(options, about)
+    else:
+        with TemporaryDirectory(prefix="zeus-edge-") as name:
+            source = read_source(options.source, options.kind, choice, Path(name))
+            wanted = Wanted(options.precision, golden, options.force)
+            bundle, proofs = export_model(source, options.out, wanted)
+    for proof in proofs:
+        print(proof.text)
+    size = sum(path.stat().st_size for path in bundle.folder.iterdir())
+    print(f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}")
+
+
+def _export_training(options: argparse.Namespace, about: About | None) -> tuple[Bundle, tuple[Proof, ...]]:
+    """Our own trainings have several networks, each with a proof of its own, in float32 only."""
+    from export.sources.training_run import RUNS, export_training
+    from runtime.errors import UsageError
+
+    if options.precision != "fp32":
+        raise UsageError("a training of ours is exported with --precision fp32 only")
+    version = None if about is None else about.version
+    runs = options.runs or RUNS
+    return export_training(options.source, options.out, runs, version, options.accuracy, options.force)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
