@@ -13,10 +13,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 BUILT_FROM := pyproject.toml CMakeLists.txt runtime/version.py $(shell find kernels -type f)
-# llama.cpp comes as source only. Compiled for the CPU alone, without what we do not call; with AVX2 (or NEON) and not
-# for this very machine, so that the wheel in pip's cache, which later environments take, fits the next one too.
+# llama.cpp comes as source only. Compiled for the CPU alone, with its vision code (LLAVA, without video, which would
+# start ffmpeg) and without what we do not call; with AVX2 (or NEON) and not for this very machine, so that the wheel in
+# pip's cache, which later environments take, fits the next one too.
 LLAMA := $(shell grep -om1 'llama-cpp-python==[0-9.]*' pyproject.toml)
-LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DLLAMA_OPENSSL=OFF -DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON
+LLAMA_FLAGS := -DLLAVA_BUILD=ON -DMTMD_VIDEO=OFF -DGGML_NATIVE=OFF -DLLAMA_OPENSSL=OFF \
+  -DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON
+LLAMA_INSTALL = CMAKE_ARGS="$(LLAMA_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${JOBS:-$$(nproc)} \
+  $(INSTALL) -C "wheel.exclude=lib/*;include/*;bin/*"
 CPP := $(shell find kernels tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 .DELETE_ON_ERROR:
@@ -92,8 +96,11 @@ $(VENV)/.runtime: $(BUILT_FROM) | $(VENV)/.python
 
 $(VENV)/.llama: pyproject.toml | $(VENV)/.python
 	@echo "Compiling llama.cpp (several minutes, once on a machine) ..."
-	@CMAKE_ARGS="$(LLAMA_FLAGS)" CMAKE_BUILD_PARALLEL_LEVEL=$${JOBS:-$$(nproc)} \
-	  $(INSTALL) -C "wheel.exclude=lib/*;include/*;bin/*" $(LLAMA)
+	@$(LLAMA_INSTALL) $(LLAMA)
+	@ls $(VENV)/lib/python*/site-packages/llama_cpp/lib/*mtmd* >/dev/null 2>&1 || { \
+	  echo "pip's cache had a wheel without the vision code; compiling it again ..."; \
+	  $(RUN) -m pip --quiet cache remove llama_cpp_python; \
+	  $(LLAMA_INSTALL) --force-reinstall --no-deps $(LLAMA); }
 	@touch $@
 
 $(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama

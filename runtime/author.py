@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Author", "Choice", "choose_writer"]
 
 _CONTEXT_TOKENS = 2048
+_LEAST_VIEW = 32
+_CLASS_DOUBT = "llama.cpp computes its class token last and not first, so it may see badly"
 _MOST_TOKENS = 256
 """Of an instruction, where no bundle says."""
 
@@ -41,39 +43,57 @@ class Choice:
         model: Its file; None where the rule writes alone.
         reason: Why, for the report.
         parts: The bundle's vision network and prompt, if the model is the bundle's.
+        projector: The file that lets a model of a path see; None where it does not.
     """
 
     model: Path | None
     reason: str
     parts: WriterModel | None = None
+    projector: Path | None = None
 
 
-def choose_writer(llm: Path | str, bundle: Bundle) -> Choice:
+def choose_writer(llm: Path | str, bundle: Bundle, mmproj: Path | str | None = None) -> Choice:
     """Find the language model that was asked for.
 
     Args:
         llm: "auto": the bundle's, if it has one and llama-cpp-python is installed. "none": no language
-            model. Else a GGUF file, which is told the rule's facts in words and sees no image.
+            model. Else a GGUF file.
         bundle: May bring a writer.
+        mmproj: The GGUF file of that model's vision projector. Without one, the model sees no image and is
+            told the rule's facts in words.
 
     Raises:
-        UsageError: There is no such file.
-        DeviceError: A file was named, and llama-cpp-python is not installed.
-        BundleError: A file was named, and is no usable language model.
+        UsageError: There is no such file, or a projector without a model of a path.
+        DeviceError: A file was named, and llama-cpp-python or its vision code is not installed.
+        BundleError: A file was named, and is no usable language model or projector, or they do not fit.
     """
+    if mmproj is not None and llm in ("none", "auto"):
+        raise UsageError(f"--mmproj belongs to a language model; name that, too: --llm PATH.gguf, not {llm}")
     if llm == "none":
         return Choice(None, "no language model was asked for")
     if llm == "auto":
         return _bundles_own(bundle)
-    from runtime.engines.llama.binding import find_library
     from runtime.engines.llama.gguf_header import read_header
+    from runtime.engines.llama.native_library import find_library
 
     path = Path(llm)
     if not path.is_file():
         raise UsageError(f"{path} is not a file; use auto, none or the path of a GGUF file for --llm")
     find_library()
-    read_header(path)
-    return Choice(path, f"{path.name} was asked for; it sees no image and is told what the rule knows")
+    header = read_header(path)
+    if mmproj is None:
+        return Choice(path, f"{path.name} was asked for; it sees no image and is told what the rule knows")
+    from runtime.engines.llama.native_library import find_vision_library
+    from runtime.engines.llama.projector import read_projector
+
+    seeing = Path(mmproj)
+    if not seeing.is_file():
+        raise UsageError(f"{seeing} is not a file; give the path of a GGUF file for --mmproj")
+    find_vision_library()
+    projector = read_projector(seeing)
+    projector.check_width(header)
+    doubt = f"; {_CLASS_DOUBT}" if projector.has_class_token else ""
+    return Choice(path, f"{path.name} was asked for and sees by {seeing.name}{doubt}", projector=seeing)
 
 
 def _bundles_own(bundle: Bundle) -> Choice:
@@ -81,7 +101,7 @@ def _bundles_own(bundle: Bundle) -> Choice:
     parts = bundle.manifest.writer
     if parts is None:
         return Choice(None, f"{bundle.identity.name} has no writer")
-    from runtime.engines.llama.binding import find_library
+    from runtime.engines.llama.native_library import find_library
 
     try:
         find_library()
@@ -102,6 +122,7 @@ class Author:
         device: Of the vision network.
         threads: CPU threads of a language model that was named; the bundle's has one.
         deadline_s: Seconds from the beginning of a study to when the rule answers.
+        mmproj: See `choose_writer`.
 
     Raises:
         ZeusEdgeError: See `choose_writer`.
@@ -109,11 +130,17 @@ class Author:
     """
 
     def __init__(
-        self, llm: Path | str, bundle: Bundle, device: Device, threads: int, deadline_s: float
+        self,
+        llm: Path | str,
+        bundle: Bundle,
+        device: Device,
+        threads: int,
+        deadline_s: float,
+        mmproj: Path | str | None = None,
     ) -> None:
         if not 0 < deadline_s <= 86400:
             raise UsageError(f"the language model's deadline is {deadline_s} s, not within a day")
-        self.choice = choose_writer(llm, bundle)
+        self.choice = choose_writer(llm, bundle, mmproj)
         self._bundle, self._device, self._threads = bundle, device, threads
         self._deadline_s = deadline_s
         self._model: LlamaProcess | None = None
@@ -166,44 +193,58 @@ class Author:
     def _open(self, path: Path) -> Writer:
         """Load the language model and the vision network; in the thread."""
         from runtime.engines.llama.client import LlamaProcess
-        from runtime.language.template import IMAGE, INSTRUCT, INSTRUCT_MARKS, read_template
-        from runtime.language.writer import Vision, Writer, WriterOptions
+        from runtime.language.template import (
+            IMAGE,
+            INSTRUCT,
+            INSTRUCT_MARKS,
+            LOOK,
+            LOOK_MARKS,
+            read_template,
+        )
+        from runtime.language.writer import Sight, Vision, Writer, WriterOptions
 
-        parts, bundle = self.choice.parts, self._bundle
-        vocabulary = vocabulary_of(bundle.manifest)
-        if parts is None:
-            template, most_tokens, threads = (
-                read_template(INSTRUCT, INSTRUCT_MARKS),
-                _MOST_TOKENS,
-                self._threads,
-            )
-            sha256 = file_sha256(path)
-        else:
-            template, most_tokens, threads = (
-                read_template(bundle.path(parts.prompt), (IMAGE,)),
-                parts.most_tokens,
-                1,
-            )
+        parts, bundle, projector = self.choice.parts, self._bundle, self.choice.projector
+        most_tokens, threads, sight = _MOST_TOKENS, self._threads, None
+        if parts is not None:
+            template = read_template(bundle.path(parts.prompt), (IMAGE,))
+            most_tokens, threads = parts.most_tokens, 1
             hashes = {entry.path: entry.sha256 for entry in bundle.manifest.files}
             sha256 = hashes[parts.model]
             vision = parts.vision
             engine = open_engine(bundle.path(vision.file), self._device, 1, precision=vision.precision)
             self._vision = Vision(engine, vision.inputs[0].shape[2], hashes[vision.file])
-        settings = _settings(path, threads, len(bundle.manifest.channels))
-        self._model = LlamaProcess(path, settings)
+        elif projector is not None:
+            template, sha256 = read_template(LOOK, LOOK_MARKS), file_sha256(path)
+            sight = Sight(_view_side(projector), file_sha256(projector))
+        else:
+            template, sha256 = read_template(INSTRUCT, INSTRUCT_MARKS), file_sha256(path)
+        settings = _settings(path, threads, len(bundle.manifest.channels), projector)
+        self._model = LlamaProcess(path, settings, projector=projector)
+        vocabulary = vocabulary_of(bundle.manifest)
         options = WriterOptions(vocabulary, template, sha256, most_tokens, settings.sequences)
-        return Writer(self._model, self._vision, options)
+        return Writer(self._model, sight or self._vision, options)
 
 
-def _settings(path: Path, threads: int, wanted: int) -> LlamaSettings:
+def _view_side(projector: Path) -> int:
+    """Pixels along a side of a view: a sheet of them is about as large as what the projector takes."""
+    from runtime.engines.llama.projector import read_projector
+    from runtime.language.views import SHEET
+
+    return max(_LEAST_VIEW, read_projector(projector).image_side // SHEET)
+
+
+def _settings(path: Path, threads: int, wanted: int, projector: Path | None) -> LlamaSettings:
     """As many prompts side by side as fit into half of the machine's memory."""
     from runtime.engines.llama.gguf_header import read_header
     from runtime.engines.llama.options import LlamaSettings
+    from runtime.engines.llama.projector import read_projector
 
-    header = read_header(path)
-    context = min(header.context_tokens, _CONTEXT_TOKENS)
+    header, seeing = read_header(path), None if projector is None else read_projector(projector)
+    tokens = 0 if seeing is None else 2 * seeing.image_tokens  # a model of any size of picture may take more
+    context = min(header.context_tokens, _CONTEXT_TOKENS + tokens)
     memory = max(1 << 28, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    weights = 0 if seeing is None else seeing.tensor_bytes
     sequences = wanted
-    while sequences > 1 and 2 * header.least_bytes(context, sequences, "float16") > memory:
+    while sequences > 1 and 2 * (header.least_bytes(context, sequences, "float16") + weights) > memory:
         sequences -= 1
     return LlamaSettings(context_tokens=context, sequences=sequences, threads=threads, memory_bytes=memory)

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to segment, in words; may be repeated (kept in report.json only)",
     )
     add("--llm", default="auto", metavar="GGUF", help="what writes: auto (the bundle's), none, a .gguf file")
+    add("--mmproj", type=Path, metavar="GGUF", help="lets the model of --llm PATH see (its vision projector)")
     add("--llm-deadline", type=float, default=10.0, metavar="S", help="then the rule answers (default: 10)")
     add("--bundle", type=Path, metavar="DIR", help="model bundle (default: zeus-nano-head, shipped)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
@@ -210,7 +211,7 @@ def _segment(options: argparse.Namespace) -> int:
     from runtime.session import Session
 
     progress = ProgressLine(False if options.quiet else None)
-    writer = options.llm, options.llm_deadline
+    writer = options.llm, options.llm_deadline, options.mmproj
     with Session(options.bundle, options.device, options.threads, *writer) as session:
         targets = _words(options.targets)
         result = session.segment(options.study, targets, overrides, progress, options.instruction)
@@ -244,10 +245,7 @@ def _show(result: Result, files: Sequence[Path], notes: Sequence[str]) -> None:
         kept = "" if channel.used else "  DROPPED"
         lines.append(f"{channel.modality:<6}{channel.reason}; {channel.registration.method}{kept}")
     lines += _written(report)
-    for number, item in enumerate(report.instructions, 1):  # a person's text is for the report alone
-        who = f"instruction {number}" if item.author == "user" else "the language model"
-        what = item.target or "nothing of this bundle"
-        lines.append(f"{who} asks for {what}: presence {item.presence:.2f}, by the {item.source}")
+    lines += report.answers
     lines += ["", f"{'structure':<26}{'volume':>12}"]
     for measurement in result.measurements:
         border = "  reaches the scan's border" if measurement.touches_border else ""

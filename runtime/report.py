@@ -119,6 +119,12 @@ class InstructionReport:
     notes: tuple[str, ...] = ()
     author: Literal["user", "llm"] = "user"
 
+    def line(self, number: int) -> str:
+        """What became of it, for people; without the text, which is for the report alone."""
+        who = f"instruction {number}" if self.author == "user" else "the language model"
+        what = self.target or "nothing of this bundle"
+        return f"{who} asks for {what}: presence {self.presence:.2f}, by the {self.source}"
+
 
 @dataclass(frozen=True)
 class WrittenReport:
@@ -170,6 +176,11 @@ class LanguageReport:
     written: tuple[WrittenReport, ...]
     conditions: dict[str, Literal["text", "bank"]] = field(default_factory=dict)
 
+    def caption(self, modality: str) -> str:
+        """Who wrote what about a series; "" where nothing was written."""
+        lines = [f"{item.author}: {item.text}" for item in self.written if item.modality == modality]
+        return lines[0] if lines else ""
+
 
 @dataclass(frozen=True)
 class OutputReport:
@@ -213,6 +224,17 @@ class Report:
     product: str = PRODUCT
     product_version: str = __version__
     use: str = RESEARCH_USE
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What was asked for and whose vectors answer, in lines for people; none where targets are fixed."""
+        lines = [item.line(number) for number, item in enumerate(self.instructions, 1)]
+        written = {} if self.language is None else self.language.conditions
+        if names := [name for name, source in written.items() if source == "bank"]:
+            lines.append(f"the language model asks for {', '.join(names)}: by the bank")
+        if not lines and any(item.presence is not None for item in self.structures):
+            lines.append("no instruction was given: every target by the bank")
+        return tuple(lines)
 
     def to_json(self) -> str:
         """The text of `report.json`."""

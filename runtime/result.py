@@ -163,16 +163,17 @@ class Result:
     def _write_preview(self, path: Path) -> None:
         from runtime.formats.preview import PreviewChannel, write_preview
 
+        language = self.report.language
         channels = [
-            PreviewChannel(item.series.modality, item.series.volume, item.world)
+            PreviewChannel(name, item.series.volume, item.world, language.caption(name) if language else "")
             for item in self._segmented.channels
-            if item.used
+            if item.used and (name := item.series.modality)
         ]
         identity = self._bundle.identity
         caption = f"{identity.name} {identity.version}  bundle {identity.bundle_sha256[:12]}"
         # All labels: a union is drawn from parts that were perhaps not asked for themselves.
         labels, content = self._segmented.labels, self._segmented.content
-        write_preview(path, channels, labels, content, self.structures, caption)
+        write_preview(path, channels, labels, content, self.structures, caption, self.report.answers)
 
 
 def asked_labels(made: Segmented, structures: tuple[Structure, ...]) -> Labels:

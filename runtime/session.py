@@ -58,11 +58,14 @@ class Session:
             rule alone) or a GGUF file.
         llm_deadline_s: Seconds from the beginning of a study to when the rule answers. The mask waits for
             nothing; the report waits until then.
+        mmproj: The GGUF file that lets the language model of a path see; without it, that model is told in
+            words what the rule knows.
 
     Raises:
         BundleError: The bundle, or the language model that was named, is damaged.
-        DeviceError: A language model was named, and llama-cpp-python is not installed.
-        UsageError: `device`, `threads` or `llm` is not one of the above.
+        DeviceError: A language model was named, and llama-cpp-python (or, for `mmproj`, its vision code) is
+            not installed.
+        UsageError: `device`, `threads`, `llm` or `mmproj` is not one of the above.
     """
 
     def __init__(
@@ -72,12 +75,13 @@ class Session:
         threads: int = 0,
         llm: Path | str = "auto",
         llm_deadline_s: float = 10.0,
+        mmproj: Path | str | None = None,
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; use auto, cpu or cuda")
         self._bundle = open_bundle(bundle)
         self._kernels: Kernels = open_kernels("cpu", threads)
-        self._author = Author(llm, self._bundle, device, self._kernels.threads, llm_deadline_s)
+        self._author = Author(llm, self._bundle, device, self._kernels.threads, llm_deadline_s, mmproj)
         self._draft: Draft | None = None
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
         # Networks load while the first study is read; a failure shows at first use.

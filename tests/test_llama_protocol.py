@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runtime.engines.llama.gguf_header import FileIdentity
 from runtime.engines.llama.messages import (
     Cancel,
+    CheckedFile,
     Done,
     Event,
     Failed,
@@ -28,7 +29,7 @@ from runtime.engines.llama.messages import (
     TokenReady,
 )
 from runtime.engines.llama.options import Generated, GenerationOptions, LlamaSettings
-from runtime.engines.llama.prompts import EmbeddingPart, TextPart, TokenPart
+from runtime.engines.llama.prompts import ChatPart, EmbeddingPart, ImagePart, TextPart, TokenPart
 from runtime.engines.llama.protocol import MOST_REQUEST_BYTES, FrameReader, ProtocolError, encode
 
 COUNTS = st.integers(0, 1 << 62)
@@ -40,10 +41,20 @@ ROWS = st.builds(
     st.integers(1, 5),
     st.integers(0, 99),
 )
+PIXELS = st.builds(
+    lambda rows, columns, seed: (
+        np.random.default_rng(seed).integers(0, 256, (rows, columns, 3)).astype(np.uint8)
+    ),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(0, 99),
+)
 PARTS = st.one_of(
     st.builds(TextPart, WORDS, st.booleans()),
     st.builds(TokenPart, st.lists(st.integers(0, 99999), min_size=1, max_size=9).map(tuple)),
     st.builds(EmbeddingPart, ROWS),
+    st.builds(ImagePart, PIXELS),
+    st.builds(ChatPart, st.sampled_from(["question", "answer"])),
 )
 PROMPTS = st.lists(PARTS, min_size=1, max_size=4).map(tuple)
 OPTIONS = st.builds(
@@ -72,6 +83,7 @@ REQUESTS = st.one_of(
         st.binary(max_size=40),
         st.builds(FileIdentity, *[COUNTS] * 4),
         st.just(LlamaSettings(sequences=3)),
+        st.none() | st.builds(CheckedFile, st.binary(max_size=40), st.builds(FileIdentity, *[COUNTS] * 4)),
     ),
     st.builds(Generate, COUNTS, st.lists(PROMPTS, min_size=1, max_size=3).map(tuple), OPTIONS),
     st.builds(Logits, COUNTS, PROMPTS, SECONDS),
@@ -163,7 +175,11 @@ WRONG = {
         frame(["Logits", 1, [["TextPart", -1, False]], 1.0]),
         "a length that is no whole number",
     ),
-    "unknown part": (frame(["Logits", 1, [["ImagePart", 1]], 1.0]), "a part of an unknown kind"),
+    "unknown part": (frame(["Logits", 1, [["SoundPart", 1]], 1.0]), "a part of an unknown kind"),
+    "wrong picture": (frame(["Logits", 1, [["ImagePart", [1, 1, 4]]], 1.0], bytes(4)), "not valid"),
+    "deep picture": (frame(["Logits", 1, [["ImagePart", [1, 1, 3, 1]]], 1.0], bytes(3)), "an unknown shape"),
+    "huge picture": (frame(["Logits", 1, [["ImagePart", [1 << 30, 1 << 30, 3]]], 1.0]), "counts more bytes"),
+    "wrong place": (frame(["Logits", 1, [["ChatPart", 3]], 1.0], b"end"), "none of those known"),
     "no UTF-8": (frame(["Logits", 1, [["TextPart", 1, False]], 1.0], b"\xff"), "not valid"),
     "zero byte": (frame(["Logits", 1, [["TextPart", 1, False]], 1.0], b"\0"), "not valid"),
     "no prompt": (frame(["Logits", 1, [], 1.0]), "not valid"),

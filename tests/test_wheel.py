@@ -24,6 +24,7 @@ BESIDE_PYTHON = {
     "runtime/bundles/zeus-nano-head/golden_features.npy",
     "runtime/bundles/zeus-nano-head/golden_image.npy",
     "runtime/language/instruct.txt",
+    "runtime/language/look.txt",
     "runtime/py.typed",
     *(f"runtime/cuda/sources/{name}" for name in kernel_sources()),
     *(relative(path) for path in (ROOT / "training" / "configs").glob("*.json")),

@@ -29,7 +29,7 @@ class TinyModel:
     """A network of random weights.
 
     Attributes:
-        architecture: "llama", "qwen2", "qwen3" or "gemma3".
+        architecture: "llama", "qwen2", "qwen2vl", "qwen3" or "gemma3".
         tokenizer: "gpt2" or "llama".
         blocks: Transformer blocks.
         width: Of an embedding.
@@ -123,6 +123,9 @@ def write_gguf(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(model.width // model.heads)
+    if model.architecture == "qwen2vl":
+        quarter = model.width // model.heads // 4
+        writer.add_rope_dimension_sections([quarter, quarter // 2, quarter - quarter // 2, 0])
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model(model.tokenizer)
     writer.add_token_list(tokens)

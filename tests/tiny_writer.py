@@ -138,7 +138,7 @@ class Canned:
 def say(monkeypatch: pytest.MonkeyPatch, *texts: str) -> Canned:
     """Put a language model in place that says these."""
     canned = Canned(*texts)
-    monkeypatch.setattr(client, "LlamaProcess", lambda *_: canned)
+    monkeypatch.setattr(client, "LlamaProcess", lambda *_, **__: canned)
     return canned
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,30 @@ from runtime.formats.preview_planes import (
     cut_volume,
     display_window,
 )
+from runtime.formats.preview_text import (
+    AMBER,
+    BACKGROUND,
+    DIM,
+    PANEL,
+    TEXT,
+    fitting,
+    font,
+    shortened,
+    vertical_text,
+    wrapped,
+    write_lines,
+)
 from runtime.structure import Structure
 from runtime.volume import Affine, Labels, Volume
 
 __all__ = ["PreviewChannel", "write_preview"]
 
-_BACKGROUND = (16, 18, 22)
-_PANEL = (0, 0, 0)
-_TEXT = (226, 229, 234)
-_DIM = (138, 145, 156)
-_AMBER = (255, 184, 77)
 _FILL, _OUTLINE = 0.30, 0.95
 _ROW_PIXELS = (460, 380, 320, 270)
 """Height of the largest panel with one, two, three, and four or more channels."""
 _GAP, _EDGE, _HEADER, _TITLES, _FOOTER, _NAMES = 8, 20, 52, 28, 34, 34
 _LEGEND_WIDTH, _LEGEND_LINE, _LEGEND_COLUMNS = 264, 24, 3
+_CAPTION, _CAPTION_LINE, _CAPTION_LINES, _MOST_NOTES = 13, 18, 3, 6
 _MORBID = "49755003"
 """SNOMED CT: morphologically abnormal structure; a lesion is where the reader looks first."""
 
@@ -54,11 +62,13 @@ class PreviewChannel:
         name: Shown beside the row; a name that begins with "CT" gets the brain window.
         volume: The image.
         world: RAS+ of the labels to RAS+ of `volume`, (4, 4), when it was registered; else None.
+        caption: Shown below the row, in a few lines at most; nothing that says who the patient is.
     """
 
     name: str
     volume: Volume
     world: Affine | None = None
+    caption: str = ""
 
     @property
     def is_ct(self) -> bool:
@@ -83,6 +93,7 @@ def write_preview(
     content: SliceContent,
     structures: Sequence[Structure],
     caption: str,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write a PNG: a row for each channel; axial, coronal and sagittal cuts; a legend with volumes.
 
@@ -97,6 +108,7 @@ def write_preview(
         structures: What to draw and to list, in this order. A union whose parts are listed too
             is only outlined.
         caption: One line that names the model.
+        notes: Lines below all rows; nothing that says who the patient is.
 
     Raises:
         UsageError: There is no channel.
@@ -113,21 +125,26 @@ def write_preview(
     row_height = max(rows for rows, _ in sizes)
     lefts = np.cumsum([_EDGE + _NAMES] + [columns + _GAP for _, columns in sizes]).tolist()
     top = _HEADER + _TITLES
-    bottom = top + len(channels) * (row_height + _GAP)
+    captions = [wrapped(channel.caption, _CAPTION, _room(lefts), _CAPTION_LINES) for channel in channels]
+    heights = [row_height + len(lines) * _CAPTION_LINE + _GAP for lines in captions]
+    tops = np.cumsum([top, *heights]).tolist()
+    noted = shortened(notes, _CAPTION, _room(lefts), _MOST_NOTES)
+    bottom = tops[-1] + len(noted) * _CAPTION_LINE
     legend_columns = _legend_columns(len(layers), bottom - top)
     right = lefts[-1] + _EDGE + legend_columns * _LEGEND_WIDTH
-    picture = Image.new("RGB", (max(right, 900), bottom + _FOOTER), _BACKGROUND)
+    picture = Image.new("RGB", (max(right, 900), bottom + _FOOTER), BACKGROUND)
     cuts = [cut_labels(labels, plane, view) for plane in PLANES]
-    for row, channel in enumerate(channels):
-        y = top + row * (row_height + _GAP)
+    for channel, lines, y in zip(channels, captions, tops, strict=False):
         window = display_window(channel.volume, channel.is_ct)
         for plane, cut, left in zip(PLANES, cuts, lefts, strict=False):
             grey = _grey(cut_volume(channel.volume, channel.world, plane, view), window)
-            panel = Image.new("RGB", (cut.shape[1], row_height), _PANEL)
+            panel = Image.new("RGB", (cut.shape[1], row_height), PANEL)
             panel.paste(Image.fromarray(_painted(grey, cut, layers)), (0, (row_height - cut.shape[0]) // 2))
             _annotate(panel, plane)
             picture.paste(panel, (left, y))
-        _vertical_text(picture, channel.name, (_EDGE, y + row_height // 2))
+        vertical_text(picture, channel.name, (_EDGE, y + row_height // 2))
+        write_lines(picture, lines, (lefts[0], y + row_height), _CAPTION, _CAPTION_LINE)
+    write_lines(picture, noted, (lefts[0], tops[-1]), _CAPTION, _CAPTION_LINE)
     _frame_text(picture, caption, lefts)
     _scale_bar(picture, (lefts[0], bottom + 6), view.pixels_per_mm)
     _legend(picture, layers, (lefts[-1] + _EDGE, _HEADER), bottom)
@@ -196,13 +213,6 @@ def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(mask & ~inner)
 
 
-@cache
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
 def _annotate(panel: Any, plane: Plane) -> None:
     """Orientation letters at the four edges."""
     from PIL import ImageDraw
@@ -213,19 +223,9 @@ def _annotate(panel: Any, plane: Plane) -> None:
     places = {left: ((6, rows // 2), "lm"), right: ((columns - 6, rows // 2), "rm")}
     places |= {top: ((columns // 2, 5), "mt"), bottom: ((columns // 2, rows - 5), "mb")}
     for letter, (place, anchor) in places.items():
-        draw.text(place, letter, _TEXT, _font(15), anchor, stroke_width=2, stroke_fill=_PANEL)
+        draw.text(place, letter, TEXT, font(15), anchor, stroke_width=2, stroke_fill=PANEL)
     mark = "RESEARCH USE ONLY" if columns >= 230 else "RESEARCH"
-    draw.text((columns - 6, rows - 5), mark, _DIM, _font(10), "rb", stroke_width=1, stroke_fill=_PANEL)
-
-
-def _vertical_text(picture: Any, text: str, middle_left: tuple[int, int]) -> None:
-    from PIL import Image, ImageDraw
-
-    length = int(_font(18).getlength(text)) + 8
-    strip = Image.new("RGB", (length, 24), _BACKGROUND)
-    ImageDraw.Draw(strip).text((length // 2, 12), text, _TEXT, _font(18), "mm")
-    turned = strip.transpose(Image.Transpose.ROTATE_90)
-    picture.paste(turned, (middle_left[0], middle_left[1] - length // 2))
+    draw.text((columns - 6, rows - 5), mark, DIM, font(10), "rb", stroke_width=1, stroke_fill=PANEL)
 
 
 def _frame_text(picture: Any, caption: str, lefts: Sequence[int]) -> None:
@@ -233,14 +233,19 @@ def _frame_text(picture: Any, caption: str, lefts: Sequence[int]) -> None:
 
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
-    draw.rectangle((0, 0, width, 2), fill=_AMBER)
-    draw.text((_EDGE, _HEADER // 2 + 2), "Zeus Edge", _TEXT, _font(22), "lm")
-    draw.text((width - _EDGE, _HEADER // 2 + 2), "RESEARCH USE ONLY", _AMBER, _font(18), "rm")
+    draw.rectangle((0, 0, width, 2), fill=AMBER)
+    draw.text((_EDGE, _HEADER // 2 + 2), "Zeus Edge", TEXT, font(22), "lm")
+    draw.text((width - _EDGE, _HEADER // 2 + 2), "RESEARCH USE ONLY", AMBER, font(18), "rm")
     for plane, left, following in zip(PLANES, lefts, lefts[1:], strict=False):
         middle = (left + following - _GAP) // 2
-        draw.text((middle, _HEADER + _TITLES // 2), plane.name, _DIM, _font(15), "mm")
+        draw.text((middle, _HEADER + _TITLES // 2), plane.name, DIM, font(15), "mm")
     room = width - 3 * _EDGE - 160
-    draw.text((width - _EDGE, height - _FOOTER // 2), _fitting(caption, 13, room), _DIM, _font(13), "rm")
+    draw.text((width - _EDGE, height - _FOOTER // 2), fitting(caption, 13, room), DIM, font(13), "rm")
+
+
+def _room(lefts: Sequence[int]) -> int:
+    """Pixels that a caption has: the width of a row's panels."""
+    return lefts[-1] - _GAP - lefts[0]
 
 
 def _scale_bar(picture: Any, top_left: tuple[int, int], pixels_per_mm: float) -> None:
@@ -249,10 +254,10 @@ def _scale_bar(picture: Any, top_left: tuple[int, int], pixels_per_mm: float) ->
     draw = ImageDraw.Draw(picture)
     left, top = top_left
     right = left + round(50 * pixels_per_mm)
-    draw.line((left, top + 8, right, top + 8), fill=_DIM, width=2)
+    draw.line((left, top + 8, right, top + 8), fill=DIM, width=2)
     for end in (left, right):
-        draw.line((end, top + 4, end, top + 12), fill=_DIM, width=2)
-    draw.text((right + 8, top + 8), "5 cm", _DIM, _font(13), "lm")
+        draw.line((end, top + 4, end, top + 12), fill=DIM, width=2)
+    draw.text((right + 8, top + 8), "5 cm", DIM, font(13), "lm")
 
 
 def _legend_columns(entries: int, height: int) -> int:
@@ -269,8 +274,8 @@ def _legend(picture: Any, layers: Sequence[_Layer], top_left: tuple[int, int], b
     lines = max(1, (bottom - first) // _LEGEND_LINE)
     room = lines * _legend_columns(len(layers), bottom - first)
     shown = layers if len(layers) <= room else layers[: room - 1]
-    draw.text((left, top + _TITLES // 2), "structure", _DIM, _font(15), "lm")
-    draw.text((left + _LEGEND_WIDTH - _EDGE, top + _TITLES // 2), "ml", _DIM, _font(15), "rm")
+    draw.text((left, top + _TITLES // 2), "structure", DIM, font(15), "lm")
+    draw.text((left + _LEGEND_WIDTH - _EDGE, top + _TITLES // 2), "ml", DIM, font(15), "rm")
     for entry, layer in enumerate(shown):
         x = left + entry // lines * _LEGEND_WIDTH
         y = first + entry % lines * _LEGEND_LINE + _LEGEND_LINE // 2
@@ -278,19 +283,10 @@ def _legend(picture: Any, layers: Sequence[_Layer], top_left: tuple[int, int], b
         colour = layer.structure.colour
         fill = colour if found and layer.filled.any() else None
         draw.rounded_rectangle((x, y - 7, x + 14, y + 7), 3, fill=fill, outline=colour, width=2)
-        name = _fitting(layer.structure.name, 15, _LEGEND_WIDTH - _EDGE - 84)
-        draw.text((x + 24, y), name, _TEXT if found else _DIM, _font(15), "lm")
+        name = fitting(layer.structure.name, 15, _LEGEND_WIDTH - _EDGE - 84)
+        draw.text((x + 24, y), name, TEXT if found else DIM, font(15), "lm")
         volume = f"{layer.volume_ml:.{1 if layer.volume_ml < 100 else 0}f}" if found else "none"
-        draw.text((x + _LEGEND_WIDTH - _EDGE, y), volume, _TEXT if found else _DIM, _font(15), "rm")
+        draw.text((x + _LEGEND_WIDTH - _EDGE, y), volume, TEXT if found else DIM, font(15), "rm")
     if len(shown) < len(layers):
         x, y = left + (room - 1) // lines * _LEGEND_WIDTH, first + (room - 1) % lines * _LEGEND_LINE
-        draw.text((x, y + _LEGEND_LINE // 2), f"+ {len(layers) - len(shown)} more", _DIM, _font(15), "lm")
-
-
-def _fitting(text: str, size: int, width: int) -> str:
-    """The text, its end replaced by dots when it is too long."""
-    if _font(size).getlength(text) <= width:
-        return text
-    while text and _font(size).getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+        draw.text((x, y + _LEGEND_LINE // 2), f"+ {len(layers) - len(shown)} more", DIM, font(15), "lm")

@@ -10,14 +10,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.engines.llama.prompts import EmbeddingPart, Part, Prompt, TextPart
+from runtime.engines.llama.prompts import ChatPart, EmbeddingPart, ImagePart, Part, Prompt, TextPart
 from runtime.errors import BundleError
 
-__all__ = ["IMAGE", "INSTRUCT", "INSTRUCT_MARKS", "Template", "read_template", "split_template"]
+__all__ = ["IMAGE", "INSTRUCT", "INSTRUCT_MARKS", "LOOK", "LOOK_MARKS"]
+__all__ += ["Template", "read_template", "split_template"]
 
 IMAGE = "image"
 
@@ -25,6 +27,14 @@ INSTRUCT = Path(__file__).with_name("instruct.txt")
 """For language models that see no image. Zeus' question, as a review of its paper has it; the rest ours."""
 
 INSTRUCT_MARKS = ("modality", "instance", "facts")
+
+LOOK = Path(__file__).with_name("look.txt")
+"""For language models that see by a projector of their own; they are not told what the rule knows."""
+
+_CHAT: dict[str, Literal["question", "answer"]] = {"question": "question", "answer": "answer"}
+"""Marks that the model's own chat template fills."""
+
+LOOK_MARKS = (*_CHAT, IMAGE, "modality", "instance")
 
 _MARK = re.compile(r"\{([a-z]+)\}")
 _MOST_BYTES = 1 << 16
@@ -50,22 +60,32 @@ class Template:
             words.get(piece, piece) if number % 2 else piece for number, piece in enumerate(self.pieces)
         )
 
-    def filled(self, words: Mapping[str, str], image: NDArray[np.float32] | None = None) -> Prompt:
+    def filled(
+        self, words: Mapping[str, str], image: NDArray[np.float32] | NDArray[np.uint8] | None = None
+    ) -> Prompt:
         """The prompt; each of its pieces is a part, so that prefixes are kept up to the first that differs.
 
         Args:
-            words: What stands for each mark but the image's.
-            image: Visual tokens, (N, width).
+            words: What stands for each mark but the image's and the chat's.
+            image: Visual tokens, (N, width) float32, or a picture, (rows, columns, 3) uint8.
         """
         parts: list[Part] = []
         for number, piece in enumerate(self.pieces):
             if number % 2 and piece == IMAGE and image is not None:
-                parts.append(EmbeddingPart(image))
+                parts.append(_seen(image))
+            elif number % 2 and piece in _CHAT:
+                parts.append(ChatPart(_CHAT[piece]))
             elif number % 2:
                 parts.append(TextPart(words[piece]))
             elif piece:
                 parts.append(TextPart(piece, reads_special_tokens=True))
         return tuple(parts)
+
+
+def _seen(image: NDArray[np.float32] | NDArray[np.uint8]) -> Part:
+    if image.dtype == np.uint8:
+        return ImagePart(image.astype(np.uint8, copy=False))
+    return EmbeddingPart(image.astype(np.float32, copy=False))
 
 
 def split_template(text: str) -> Template:

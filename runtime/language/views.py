@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from runtime.errors import ImageError
 from runtime.volume import Affine, Spacing, Volume
 
-__all__ = ["PLANES", "VIEWS", "Plane", "looks_like_ct", "slice_axis", "slice_plane", "views"]
-__all__ += ["CT_WINDOW_HU", "HEIGHTS", "MARGIN", "MR_FOREGROUND", "PROFILE", "SAMPLE_MM"]
+__all__ = ["PLANES", "VIEWS", "Plane", "looks_like_ct", "sheet", "slice_axis", "slice_plane", "views"]
+__all__ += ["CT_WINDOW_HU", "HEIGHTS", "MARGIN", "MR_FOREGROUND", "PROFILE", "SAMPLE_MM", "SHEET"]
 
 Plane = Literal["sagittal", "coronal", "axial"]
 """Of a picture; in the order of the world axis that stands upright on it: R, A, S."""
@@ -28,6 +28,9 @@ VIEWS = 6
 
 HEIGHTS = (0.30, 0.45, 0.60, 0.72)
 """Where the slices lie in the head's extent, from its right, back or lower end."""
+
+SHEET = 3
+"""Pictures in a row of a sheet."""
 
 _EQUAL = 1.01
 """Spacings within this ratio are equal: headers round."""
@@ -116,6 +119,25 @@ def views(volume: Volume, size: int) -> NDArray[np.float32]:
     heights += [(axis, middle[axis]) for axis in range(3) if axis != across]
     pictures = [_picture(voxels, axis, int(place), weights, window) for axis, place in heights]
     return np.stack(pictures)
+
+
+def sheet(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pictures of `views` on one, for models that look at a picture at a time.
+
+    Two rows of three, and a black row below: a square, since some models stretch what is none.
+
+    Args:
+        pictures: (VIEWS, size, size), 0 to 1.
+
+    Returns:
+        (3 size, 3 size, 3) uint8, red, green and blue alike.
+    """
+    size = pictures.shape[1]
+    made = np.zeros((SHEET * size, SHEET * size), np.uint8)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, SHEET)
+        made[row * size : (row + 1) * size, column * size : (column + 1) * size] = np.round(picture * 255)
+    return np.repeat(made[:, :, np.newaxis], 3, axis=2)
 
 
 def _world_axes(affine: Affine) -> tuple[int, ...]:

@@ -20,10 +20,10 @@ from runtime.language.grammar import sentence_grammar
 from runtime.language.instruction import Instruction
 from runtime.language.sentence import parse
 from runtime.language.template import Template
-from runtime.language.views import views
+from runtime.language.views import sheet, views
 from runtime.study import Series
 
-__all__ = ["LanguageModel", "OnTrouble", "OnWritten", "Subject", "Vision", "Writer", "WriterOptions"]
+__all__ = ["LanguageModel", "OnTrouble", "OnWritten", "Sight", "Subject", "Vision", "Writer", "WriterOptions"]
 
 OnWritten = Callable[[str, Instruction], None]
 """Modality, and what was written about it."""
@@ -51,6 +51,14 @@ class Vision:
     """A loaded vision network, the side of its views in pixels, and the SHA-256 of its file."""
 
     engine: Engine
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A language model's own vision network: the side of a view in pixels, and the SHA-256 of its file."""
+
     size: int
     sha256: str
 
@@ -91,11 +99,11 @@ class Writer:
 
     Args:
         model: Loaded.
-        vision: Makes visual tokens of views; None without.
+        vision: Makes visual tokens of views, or says that the model looks at pictures itself; None without.
         options: How it writes.
     """
 
-    def __init__(self, model: LanguageModel, vision: Vision | None, options: WriterOptions) -> None:
+    def __init__(self, model: LanguageModel, vision: Vision | Sight | None, options: WriterOptions) -> None:
         self._model, self._vision, self._options = model, vision, options
         self._grammar = sentence_grammar(options.vocabulary)
 
@@ -180,8 +188,8 @@ class Writer:
 
     def _images(
         self, modalities: Sequence[str], subjects: Mapping[str, Subject], on_trouble: OnTrouble
-    ) -> dict[str, NDArray[np.float32] | None]:
-        """Visual tokens of some series, (N, width) each; without those that show nothing.
+    ) -> dict[str, NDArray[np.float32] | NDArray[np.uint8] | None]:
+        """Visual tokens of some series, (N, width) each, or sheets of pictures; without what shows nothing.
 
         Raises:
             BundleError: The network is not what the bundle says.
@@ -197,6 +205,8 @@ class Writer:
                 on_trouble(f"{modality}: {error}")
         if not pictures:
             return {}
+        if isinstance(self._vision, Sight):
+            return {modality: sheet(shown) for modality, shown in pictures.items()}
         tokens = self._vision.engine.run({"views": np.stack([*pictures.values()])}).get("tokens")
         if tokens is None or tokens.ndim != 3 or len(tokens) != len(pictures):
             raise BundleError("the vision network gave no tokens (S, N, E); export the bundle again")

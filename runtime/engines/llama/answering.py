@@ -43,7 +43,7 @@ class _Answer:
     @property
     def position(self) -> int:
         """Of the last token, which is not computed yet."""
-        return self.prompt.tokens + len(self.tokens) - 1
+        return self.prompt.positions + len(self.tokens) - 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Round:
             return
         answer.tokens.append(token)
         self.on_token(answer.number, token, answer.stream.feed(self.model.piece(token)))
-        is_full = answer.position >= self.model.settings.context_tokens
+        is_full = answer.prompt.tokens + len(answer.tokens) > self.model.settings.context_tokens
         if answer.stream.is_stopped:
             self.end(answer, "stop_text")
         elif answer.chooser.is_finished:
@@ -151,7 +151,7 @@ class Answerer:
             except StoppedError:
                 stop = halt() or "cancelled"
                 for number in range(len(answers), len(prompts)):
-                    nothing = ComputedPrompt(-1, sum(map(len, chunks[number])), 0)
+                    nothing = ComputedPrompt(-1, sum(map(len, chunks[number])), 0, 0)
                     answers.append(_Answer(number, nothing, choosers[number], TextStream(())))
                 for answer in answers:
                     this.end(answer, stop)

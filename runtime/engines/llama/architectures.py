@@ -47,11 +47,13 @@ class Architecture:
         has_head_norms: Whether queries and keys are normalised in each head.
         has_post_norms: Whether attention and feed-forward network are followed by a normalisation.
         has_window: Whether some blocks look back only so far; `attention.sliding_window` may be there.
+        has_sections: Whether positions have time, row and column (M-RoPE), each with its share of a head.
     """
 
     has_head_norms: bool = False
     has_post_norms: bool = False
     has_window: bool = False
+    has_sections: bool = False
 
     def required(self, shapes: Shapes) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that must be there."""
@@ -97,6 +99,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "llama": Architecture(),  # LLaMA, Vicuna, Mistral and our own
         "qwen2": Architecture(),
+        "qwen2vl": Architecture(has_sections=True),  # the language model of Qwen2-VL and Qwen2.5-VL
         "qwen3": Architecture(has_head_norms=True),
         "gemma3": Architecture(has_head_norms=True, has_post_norms=True, has_window=True),
     }

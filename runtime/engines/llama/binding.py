@@ -1,4 +1,4 @@
-"""The only file that knows llama.cpp: load a model, compute batches, and check what the library does not.
+"""What is asked of llama.cpp: load a model, compute batches, and check what the library does not.
 
 llama.cpp reads as many floats as it expects, whatever it was given, lets NaN pass, and ends the process at a
 token or a batch out of range; so every argument is checked here, before it crosses.
@@ -7,12 +7,9 @@ token or a batch out of range; so every argument is checked here, before it cros
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
 import os
-import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,55 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.llama.native_batch import NativeBatch
+from runtime.engines.llama.native_library import load_library, load_vision_library
 from runtime.engines.llama.native_log import NativeLog
+from runtime.engines.llama.native_vision import NativeVision, PictureTokens
 from runtime.engines.llama.options import LlamaSettings
 from runtime.errors import BundleError, DeviceError, LanguageError, UsageError
 
-__all__ = ["LlamaModel", "StoppedError", "find_library", "library_version", "load_library"]
+__all__ = ["LlamaModel", "StoppedError"]
 
 _LONGEST_PIECE = 1 << 16
+_WORDS = "[a person's words]"
 
 
 class StoppedError(Exception):
     """A computation was stopped because `should_stop` said so; what it had computed is gone."""
-
-
-def find_library() -> ModuleSpec:
-    """Where llama-cpp-python is; it is not loaded for that.
-
-    Raises:
-        DeviceError: It is not installed.
-    """
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None:
-        raise DeviceError('llama-cpp-python is not installed; pip install "zeus-edge[llm]"')
-    return spec
-
-
-def library_version() -> str:
-    """The version of llama-cpp-python."""
-    from importlib import metadata
-
-    return metadata.version("llama-cpp-python")
-
-
-def load_library() -> Any:
-    """The C functions of llama.cpp, with their types.
-
-    Only that one module is loaded: the package's own `__init__` loads its servers, templates and a disk cache
-    that unpickles.
-
-    Raises:
-        DeviceError: It is not installed, or its library cannot be loaded.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else an idle thread burns what another one needs
-    spec = find_library()
-    if "llama_cpp" not in sys.modules:
-        sys.modules["llama_cpp"] = importlib.util.module_from_spec(spec)  # made, not run
-    try:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    except (OSError, RuntimeError, ImportError) as error:
-        raise DeviceError(f"llama.cpp cannot be loaded ({error}); install zeus-edge[llm] again") from error
 
 
 class LlamaModel:
@@ -77,6 +39,7 @@ class LlamaModel:
     Args:
         path: A file that `gguf_header` let pass.
         settings: What it may use.
+        projector: Lets it see; a file that `projector.read_projector` let pass. None without.
 
     Attributes:
         should_stop: Asked during every computation; it stops where that is true.
@@ -86,7 +49,7 @@ class LlamaModel:
         BundleError: The library refuses the file.
     """
 
-    def __init__(self, path: Path, settings: LlamaSettings) -> None:
+    def __init__(self, path: Path, settings: LlamaSettings, projector: Path | None = None) -> None:
         self.library = library = load_library()
         self.should_stop: Callable[[], bool] = lambda: False
         self._log = NativeLog(library)
@@ -99,9 +62,14 @@ class LlamaModel:
         self._memory = library.llama_get_memory(self._context)
         self.tokens = int(library.llama_vocab_n_tokens(self.vocabulary))
         self.width = int(library.llama_model_n_embd_inp(self._model))
+        self._rope = int(library.llama_model_rope_type(self._model))
         self.settings = settings
         self._batch = NativeBatch(library, settings)
         self._pieces: dict[int, bytes] = {}
+        self._vision: NativeVision | None = None
+        if projector is not None:
+            handles = self._model, self._context
+            self._vision = NativeVision(load_vision_library(), projector, *handles, settings, self._log)
 
     def _open_model(self, path: Path, settings: LlamaSettings) -> Any:
         options = self.library.llama_model_default_params()
@@ -142,6 +110,8 @@ class LlamaModel:
 
     def close(self) -> None:
         """Free model and context; nothing may be called afterwards."""
+        if self._vision is not None:
+            self._vision.close()
         if self._context:
             self.library.llama_free(self._context)
             self.library.llama_model_free(self._model)
@@ -153,6 +123,21 @@ class LlamaModel:
         if not self.library.llama_vocab_get_add_bos(self.vocabulary):
             return None
         return int(self.library.llama_vocab_bos(self.vocabulary))
+
+    @cached_property
+    def chat_frame(self) -> tuple[str, str]:
+        """What the file's chat template writes before and after a person's words; "" if none is known.
+
+        The library's own templates are taken, which it chooses by the file's: the file's is a program.
+        """
+        template = self.library.llama_model_chat_template(self._model, None)
+        message = self.library.llama_chat_message(b"user", _WORDS.encode())
+        room = ctypes.create_string_buffer(_LONGEST_PIECE)
+        count = 0
+        if template:
+            count = self.library.llama_chat_apply_template(template, message, 1, True, room, len(room))
+        before, words, after = room.raw[: max(count, 0)].decode("utf-8", "replace").partition(_WORDS)
+        return (before, after) if words else ("", "")
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends an answer."""
@@ -215,8 +200,34 @@ class LlamaModel:
             raise UsageError(f"embeddings are {rows.shape[1]} wide, but the language model is {self.width}")
         if not np.isfinite(rows).all():
             raise UsageError("embeddings hold NaN or infinity")
+        if self._rope in (self.library.LLAMA_ROPE_TYPE_MROPE, self.library.LLAMA_ROPE_TYPE_IMROPE):
+            raise UsageError("this language model wants rows and columns of embeddings; give it a picture")
         self._batch.place(len(rows), start, sequence)
         self._compute(lambda: self._batch.with_rows(np.ascontiguousarray(rows)))
+
+    def see(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.int32] | PictureTokens]:
+        """Tokens of a picture (rows, columns, 3), and those that stand around it.
+
+        Raises:
+            UsageError: The model has no vision projector, or the picture makes too many tokens at once.
+            LanguageError: The library cannot read it.
+        """
+        if self._vision is None:
+            raise UsageError("this language model sees nothing; open it with its vision projector (mmproj)")
+        return self._vision.split(np.ascontiguousarray(pixels))
+
+    def compute_picture(self, picture: PictureTokens, start: int, sequence: int) -> None:
+        """Put a picture of `see` behind a sequence; it leaves no logits.
+
+        Raises:
+            StoppedError: `should_stop` said so, which is not asked while the vision network computes.
+            LanguageError: Nothing was computed.
+        """
+        if self._vision is None:
+            raise UsageError("this language model sees nothing")
+        self._batch.check(sequence, start, start + picture.positions)
+        vision, rows = self._vision, self._vision.encode(picture, self.width)
+        self._decoded(vision.compute(picture, rows, start, sequence))
 
     def compute_step(self, entries: list[tuple[int, int, int]]) -> None:
         """Put one token behind each of several sequences; the logits after each are kept, in this order.
@@ -229,7 +240,9 @@ class LlamaModel:
         self._compute(lambda: self._batch.with_tokens(tokens))
 
     def _compute(self, fill: Callable[[], Any]) -> None:
-        code = self.library.llama_decode(self._context, fill())
+        self._decoded(self.library.llama_decode(self._context, fill()))
+
+    def _decoded(self, code: int) -> None:
         if code == 2:
             raise StoppedError
         if code:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription
-from runtime.engines.llama.binding import find_library, library_version
 from runtime.engines.llama.gguf_header import GgufHeader
 from runtime.engines.llama.grammar import parse_grammar
 from runtime.engines.llama.grammar_match import GrammarState, begin
@@ -29,6 +28,7 @@ from runtime.engines.llama.messages import (
     LogitsReady,
     TokenReady,
 )
+from runtime.engines.llama.native_library import find_library, find_vision_library, library_version
 from runtime.engines.llama.options import Generated, GenerationOptions, LlamaSettings
 from runtime.engines.llama.process import WorkerDiedError, WorkerSlowError
 from runtime.engines.llama.prompts import EmbeddingPart, Prompt
@@ -55,23 +55,28 @@ class LlamaProcess:
         model: A `.gguf` file; its header is checked before llama.cpp sees it.
         settings: What the worker may use.
         load_deadline_s: Seconds to load the model, at the start and after a crash.
+        projector: A `.gguf` file that lets the model see ("mmproj"), checked alike; None without.
 
     Raises:
-        BundleError: The file is missing, damaged or not supported.
-        DeviceError: llama.cpp is not installed, or memory does not suffice.
+        BundleError: A file is missing, damaged or not supported, or both do not fit each other.
+        DeviceError: llama.cpp or its vision code is not installed, or memory does not suffice.
         UsageError: The context is longer than the model's.
     """
 
     def __init__(
-        self, model: Path, settings: LlamaSettings | None = None, load_deadline_s: float = 120.0
+        self,
+        model: Path,
+        settings: LlamaSettings | None = None,
+        load_deadline_s: float = 120.0,
+        projector: Path | None = None,
     ) -> None:
-        find_library()
+        find_library() if projector is None else find_vision_library()
         self._lock = threading.Lock()
         self._number = 0
         self._is_closed = False
         self._wake_source, self._wake_sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            self._supervisor = Supervisor(model, settings or LlamaSettings(), load_deadline_s)
+            self._supervisor = Supervisor(model, settings or LlamaSettings(), load_deadline_s, projector)
         except BaseException:
             self._close_pipe()
             raise

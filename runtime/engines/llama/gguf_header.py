@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 from runtime.engines.llama.architectures import ARCHITECTURES, Architecture, Shapes
 from runtime.engines.llama.gguf_file import GgufContent, GgufError, read_gguf
 from runtime.engines.llama.gguf_keys import Keys, read_tokenizer
 from runtime.errors import BundleError
 
-__all__ = ["CachePrecision", "FileIdentity", "GgufHeader", "open_gguf", "read_header"]
+__all__ = ["CachePrecision", "FileIdentity", "GgufHeader", "open_gguf", "read_checked", "read_header"]
 
 CachePrecision = Literal["float16", "float32"]
 
@@ -26,6 +27,7 @@ _MOST_CONTEXT = 1 << 24
 _MOST_HEADS = 1 << 10
 _SCALINGS = ("none", "linear", "yarn")
 _FIX = "copy or export the language model again"
+_Header = TypeVar("_Header")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class GgufHeader:
     Attributes:
         path: The file.
         identity: The file as it was checked.
-        architecture: "llama", "qwen2", "qwen3" or "gemma3".
+        architecture: "llama", "qwen2", "qwen2vl", "qwen3" or "gemma3".
         tokenizer: "gpt2" or "llama".
         shapes: Sizes of the network.
         context_tokens: The longest text that it was trained for.
@@ -111,19 +113,41 @@ def read_header(path: Path, file: BinaryIO | None = None) -> GgufHeader:
     Raises:
         BundleError: It cannot be read, is damaged, or is a model that is not supported.
     """
+    return read_checked(path, file, "language model", _judge)
+
+
+def read_checked(
+    path: Path,
+    file: BinaryIO | None,
+    what: str,
+    judge: Callable[[Path, FileIdentity, GgufContent], _Header],
+) -> _Header:
+    """Read a GGUF file's header and judge it.
+
+    Args:
+        path: The file.
+        file: The same file, already open.
+        what: It should be, for the error.
+        judge: Makes what is known of it; raises GgufError where it is no such thing.
+
+    Raises:
+        BundleError: It cannot be read, changed meanwhile, or `judge` refused it.
+    """
     if file is None:
         with open_gguf(path) as opened:
-            return read_header(path, opened)
+            return read_checked(path, opened, what, judge)
     try:
         identity = FileIdentity.of(os.fstat(file.fileno()))
         file.seek(0)
-        header = _judge(path, identity, read_gguf(file, identity.size))
+        header = judge(path, identity, read_gguf(file, identity.size))
         if FileIdentity.of(os.fstat(file.fileno())) != identity:
             raise GgufError("the file changed while it was read")
     except GgufError as error:
-        raise BundleError(f"{path} is no usable language model: {error}; {_FIX}") from error
+        raise BundleError(f"{path} is no usable {what}: {error}; copy or export the {what} again") from error
     except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror}); {_FIX}") from error
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}); copy or export the {what} again"
+        ) from error
     return header
 
 
@@ -161,12 +185,20 @@ def _shapes(keys: Keys, name: str, tokens: int) -> Shapes:
     head_width = keys.count(f"{name}.attention.key_length", 1, _MOST_WIDTH, default=width // heads)
     if keys.count(f"{name}.attention.value_length", 1, _MOST_WIDTH, default=width // heads) != head_width:
         raise GgufError("its keys and values have different widths")
-    if heads % key_heads or head_width % 2 or (name in ("llama", "qwen2") and heads * head_width != width):
+    if (
+        heads % key_heads
+        or head_width % 2
+        or (name in ("llama", "qwen2", "qwen2vl") and heads * head_width != width)
+    ):
         raise GgufError(f"{heads} heads, {key_heads} of them for keys, do not fit a width of {width}")
     rotary = keys.count(f"{name}.rope.dimension_count", 1, _MOST_WIDTH, default=head_width)
     if rotary != head_width or keys.count(f"{name}.vocab_size", 1, tokens, default=tokens) != tokens:
         raise GgufError("its rotary width or vocabulary size does not fit the rest")
     keys.number(f"{name}.attention.layer_norm_rms_epsilon", 1e-12, 1e-2)
+    if ARCHITECTURES[name].has_sections:
+        sections = keys.numbers(f"{name}.rope.dimension_sections", 4, 0, _MOST_WIDTH)
+        if sum(sections) != head_width // 2:
+            raise GgufError("its rotary sections do not fit its heads")
     return Shapes(
         blocks=keys.count(f"{name}.block_count", 1, _MOST_BLOCKS),
         width=width,

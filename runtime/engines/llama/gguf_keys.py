@@ -60,6 +60,17 @@ class Keys:
         value = self._get(key, (Kind.BOOL,))
         return default if value is None else bool(value.value)
 
+    def numbers(self, key: str, count: int, least: float, most: float) -> tuple[float, ...]:
+        """So many numbers of one kind, each finite and within bounds."""
+        value = self.values.get(key)
+        kinds = (Kind.UINT32, Kind.INT32, Kind.FLOAT32)
+        if value is None or not isinstance(value.value, np.ndarray) or value.kind not in kinds:
+            raise GgufError(f"the key {key} is missing or has the wrong type")
+        items = tuple(float(item) for item in value.value.tolist())
+        if len(items) != count or not all(math.isfinite(item) and least <= item <= most for item in items):
+            raise GgufError(f"{key} is not {count} numbers within {least} and {most}")
+        return items
+
     def refuse(self, keys: Mapping[str, object]) -> None:
         """Every one of these keys is absent, or has the value given beside it."""
         for key, plain in keys.items():

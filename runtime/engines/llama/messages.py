@@ -14,6 +14,7 @@ from runtime.engines.llama.prompts import Prompt, check
 
 __all__ = [
     "Cancel",
+    "CheckedFile",
     "Done",
     "Event",
     "Failed",
@@ -32,12 +33,21 @@ FailureKind = Literal["bundle", "device", "language", "usage"]
 
 
 @dataclass(frozen=True)
+class CheckedFile:
+    """A file whose header was checked."""
+
+    path: bytes
+    identity: FileIdentity
+
+
+@dataclass(frozen=True)
 class Load:
-    """Load a model, in place of any other; answered by Ready."""
+    """Load a model, and what lets it see, in place of any other; answered by Ready."""
 
     path: bytes
     identity: FileIdentity
     settings: LlamaSettings
+    projector: CheckedFile | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class NativeBatch:
         """
         if not 0 < count <= self._settings.batch_tokens:
             raise UsageError(f"{count} tokens do not fit into a batch of {self._settings.batch_tokens}")
-        self._check(sequence, start, start + count)
+        self.check(sequence, start, start + count)
         self._positions[:count] = np.arange(start, start + count)
         self._sequences[:count] = sequence
         self._outputs[:count] = 0
@@ -65,7 +65,7 @@ class NativeBatch:
         if not places or len({sequence for sequence, _ in places}) != len(places):
             raise UsageError("a step without sequences, or with one of them twice")
         for place, (sequence, position) in enumerate(places):
-            self._check(sequence, position, position + 1)
+            self.check(sequence, position, position + 1)
             self._positions[place], self._sequences[place] = position, sequence
         self._outputs[: len(places)] = 1
         self._batch.n_tokens = len(places)
@@ -84,7 +84,12 @@ class NativeBatch:
         self._batch.embd = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         return self._batch
 
-    def _check(self, sequence: int, start: int, end: int) -> None:
+    def check(self, sequence: int, start: int, end: int) -> None:
+        """Whether positions lie in a sequence.
+
+        Raises:
+            UsageError: They do not, or there is no such sequence.
+        """
         if not 0 <= sequence < self._settings.sequences:
             raise UsageError(f"there is no sequence {sequence}, only {self._settings.sequences}")
         if start < 0 or end > self._settings.context_tokens:

@@ -14,7 +14,7 @@ _WARNING, _ERROR, _CONTINUED = 3, 4, 5  # Source: enum ggml_log_level in ggml.h
 
 _TELLING = re.compile(
     r"[\w.-]+\.(?:c|cpp|cu|h):\d+: .{1,160}|error loading model: .{1,160}"
-    r"|failed to allocate.{0,80}|std::bad_alloc"
+    r"|failed to allocate.{0,80}|std::bad_alloc|failed to load model '[^']*': .{1,160}"
 )
 """Where it aborted, without the path of who compiled it; why it did not load."""
 
@@ -30,7 +30,15 @@ class NativeLog:
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._is_kept = False
         self._callback = library.llama_log_callback(self._take)
-        library.llama_log_set(self._callback, None)
+        self.listen(library.llama_log_set)
+
+    def listen(self, sets: Any) -> None:
+        """Hear another part of the library, too.
+
+        Args:
+            sets: Its function that sets where its log goes.
+        """
+        sets(self._callback, None)
 
     def _take(self, level: int, text: bytes, _: Any) -> None:
         if level != _CONTINUED:

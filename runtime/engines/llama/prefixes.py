@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.engines.llama.native_vision import PictureTokens
+
 __all__ = ["Chunk", "Items", "Placement", "Prefixes", "chunks_of"]
 
-Items = NDArray[np.int32] | NDArray[np.float32]
-"""Tokens (N,) or embeddings (N, width)."""
+Items = NDArray[np.int32] | NDArray[np.float32] | PictureTokens
+"""Tokens (N,), embeddings (N, width), or the tokens of a picture, which is one chunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Chunk:
     """What is computed in one call.
 
     Attributes:
-        items: Tokens (N,) int32 or embeddings (N, width) float32.
+        items: Tokens (N,) int32, embeddings (N, width) float32, or a picture's tokens.
         key: Tells equal chunks.
     """
 
@@ -35,19 +37,31 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def positions(self) -> int:
+        """How far what follows is moved: by one for each token, or less after some models' pictures."""
+        return self.items.positions if isinstance(self.items, PictureTokens) else len(self.items)
+
 
 def chunks_of(parts: Sequence[Items], batch_tokens: int) -> tuple[Chunk, ...]:
     """Cut parts into chunks.
 
     Args:
-        parts: Tokens (N,) int32 or embeddings (N, width) float32; empty ones vanish.
-        batch_tokens: The longest chunk.
+        parts: Tokens (N,) int32, embeddings (N, width) float32 or pictures; empty ones vanish.
+        batch_tokens: The longest chunk; a picture stays whole.
     """
-    pieces = [part[at : at + batch_tokens] for part in parts for at in range(0, len(part), batch_tokens)]
+    pieces: list[Items] = []
+    for part in parts:
+        if isinstance(part, PictureTokens):
+            pieces.append(part)
+        else:
+            pieces += [part[at : at + batch_tokens] for at in range(0, len(part), batch_tokens)]
     return tuple(Chunk(piece, _key(piece)) for piece in pieces)
 
 
 def _key(items: Items) -> bytes:
+    if isinstance(items, PictureTokens):
+        return items.key
     about = f"{items.dtype.str}{items.shape}".encode()
     return hashlib.blake2b(about + np.ascontiguousarray(items).tobytes(), digest_size=32).digest()
 
@@ -61,12 +75,14 @@ class Placement:
         source: Which one holds the shared beginning now.
         chunks: How many chunks of it.
         tokens: How many tokens these are.
+        positions: And how many positions.
     """
 
     sequence: int
     source: int
     chunks: int
     tokens: int
+    positions: int
 
 
 class Prefixes:
@@ -98,8 +114,9 @@ class Prefixes:
         oldest = min(free, key=lambda sequence: (bool(self._held[sequence]), self._used[sequence]))
         is_spent = len(self._held[source]) == shared[source]
         sequence = source if source in free and (is_spent or source == oldest) else oldest
-        tokens = sum(len(chunk) for chunk in prompt[: shared[source]])
-        return Placement(sequence, source, shared[source], tokens)
+        begin = prompt[: shared[source]]
+        tokens, positions = sum(map(len, begin)), sum(chunk.positions for chunk in begin)
+        return Placement(sequence, source, shared[source], tokens, positions)
 
     @staticmethod
     def _shared(held: Sequence[Chunk], prompt: Sequence[Chunk]) -> int:

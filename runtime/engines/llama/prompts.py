@@ -1,18 +1,20 @@
-"""A prompt: words, tokens and visual tokens in a row. It may hold patient data; no error repeats any."""
+"""A prompt: words, tokens, visual tokens, pictures. It may hold patient data; no error repeats any."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UsageError
 
-__all__ = ["EmbeddingPart", "Part", "Prompt", "TextPart", "TokenPart", "check"]
+__all__ = ["ChatPart", "EmbeddingPart", "ImagePart", "Part", "Prompt", "TextPart", "TokenPart", "check"]
 
 _MOST_TEXT = 1 << 20
 _MOST_TOKENS = 1 << 20
+_MOST_SIDE = 4096
 
 
 def check(is_right: bool, fact: str) -> None:
@@ -85,5 +87,37 @@ class EmbeddingPart:
         object.__setattr__(self, "rows", copy)
 
 
-Part = TextPart | TokenPart | EmbeddingPart
+@dataclass(frozen=True, eq=False)
+class ImagePart:
+    """A picture, for a language model with a vision projector.
+
+    Attributes:
+        pixels: (rows, columns, 3) uint8, red, green and blue; a copy is kept.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if getattr(pixels, "dtype", None) != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise UsageError("a picture is no array (rows, columns, 3) of uint8; convert it first")
+        is_sized = all(0 < side <= _MOST_SIDE for side in pixels.shape)
+        check(is_sized, f"a picture has no pixels, or a side of more than {_MOST_SIDE}; make it smaller")
+        copy = np.array(pixels, order="C")
+        copy.setflags(write=False)
+        object.__setattr__(self, "pixels", copy)
+
+
+@dataclass(frozen=True)
+class ChatPart:
+    """What the model's own chat template writes around a question; nothing where it has none that is known.
+
+    Attributes:
+        place: "question": before a person's words; "answer": after them, and before the model's.
+    """
+
+    place: Literal["question", "answer"]
+
+
+Part = TextPart | TokenPart | EmbeddingPart | ImagePart | ChatPart
 Prompt = tuple[Part, ...]

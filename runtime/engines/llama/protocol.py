@@ -192,7 +192,7 @@ def _read_record(kind: type[Any], value: object, source: _Source) -> object:
 
 
 def _read_array(dtype: np.dtype[Any], value: object, source: _Source) -> object:
-    if not isinstance(value, list) or not 1 <= len(value) <= 2:
+    if not isinstance(value, list) or not 1 <= len(value) <= 3:
         raise ProtocolError("an array of an unknown shape")
     shape = tuple(_whole(side) for side in value)
     data = source.take(math.prod(shape) * dtype.itemsize)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
-from runtime.engines.llama.gguf_header import FileIdentity, open_gguf, read_header
-from runtime.engines.llama.messages import Failed, Load, Ready
+from runtime.engines.llama.gguf_header import FileIdentity, GgufHeader, open_gguf, read_header
+from runtime.engines.llama.messages import CheckedFile, Failed, Load, Ready
 from runtime.engines.llama.options import LlamaSettings
 from runtime.engines.llama.process import WorkerDiedError, WorkerProcess, WorkerSlowError
+from runtime.engines.llama.projector import ProjectorHeader, read_projector
 from runtime.errors import BundleError, DeviceError, LanguageError, UsageError
 
 __all__ = ["Supervisor"]
@@ -30,9 +31,11 @@ class Supervisor:
         model: The file.
         settings: What the worker may use.
         load_deadline_s: Seconds to load.
+        projector: What lets the model see; None without.
 
     Attributes:
         header: What the file says.
+        projector: What that file says; None without.
         settings: As given.
         peak_bytes: Memory of the worker, as it last said.
         crashes: Workers that died since the last answer.
@@ -43,7 +46,9 @@ class Supervisor:
         UsageError: The context is longer than the model's.
     """
 
-    def __init__(self, model: Path, settings: LlamaSettings, load_deadline_s: float) -> None:
+    def __init__(
+        self, model: Path, settings: LlamaSettings, load_deadline_s: float, projector: Path | None = None
+    ) -> None:
         self.settings = settings
         self.peak_bytes = 0
         self.crashes = 0
@@ -52,9 +57,15 @@ class Supervisor:
         self._worker: WorkerProcess | None = None
         self._is_ready = False
         self._load_until = 0.0
-        self._file = open_gguf(model)
+        self._files = ExitStack()
+        self.projector: ProjectorHeader | None = None
         try:
+            self._file = self._files.enter_context(open_gguf(model))
             self.header = read_header(model, self._file)
+            if projector is not None:
+                self._seeing = self._files.enter_context(open_gguf(projector))
+                self.projector = read_projector(projector, self._seeing)
+                self.projector.check_width(self.header)
             self._check_settings()
             self._start()
             self._finish_loading(self._load_until)
@@ -62,8 +73,9 @@ class Supervisor:
             self.close()
             if "alloc" in str(error) or "mem_buffer" in str(error):
                 raise DeviceError(f"{model} does not fit into memory ({error}); give it more") from error
+            both = "" if projector is None else f" with {projector}"
             raise BundleError(
-                f"{model} ends the process that loads it ({error}); use another model"
+                f"{model}{both} ends the process that loads it ({error}); use another model"
             ) from error
         except WorkerSlowError as error:
             self.close()
@@ -82,6 +94,7 @@ class Supervisor:
                 f"for {header.context_tokens}; ask for less"
             )
         least = header.least_bytes(settings.context_tokens, settings.sequences, settings.cache_precision)
+        least += 0 if self.projector is None else self.projector.tensor_bytes
         if least + _OWN_BYTES > settings.memory_bytes:
             raise DeviceError(
                 f"{header.path} needs at least {(least + _OWN_BYTES) >> 20} MiB with this context, and has "
@@ -159,19 +172,14 @@ class Supervisor:
             worker.close()
 
     def close(self) -> None:
-        """End the worker and let go of the file."""
+        """End the worker and let go of the files."""
         self.end_worker()
-        self._file.close()
+        self._files.close()
 
     def _start(self) -> None:
         """Start a worker and tell it to load; does not wait."""
-        path, identity = self.header.path, self.header.identity
-        try:
-            now = (FileIdentity.of(os.fstat(self._file.fileno())), FileIdentity.of(path.stat()))
-        except OSError as error:
-            raise BundleError(f"{path} is gone ({error.strerror}); copy the model again") from error
-        if now != (identity, identity):
-            raise BundleError(f"{path} was changed or replaced after it was checked; open it again")
+        model = _unchanged(self.header, self._file)
+        seeing = None if self.projector is None else _unchanged(self.projector, self._seeing)
         self._is_ready = False
         self._load_until = time.monotonic() + self._load_deadline_s
         try:
@@ -181,7 +189,7 @@ class Supervisor:
                 f"the language model's process cannot be started ({error.strerror}); close other programs"
             ) from error
         with suppress(WorkerDiedError, WorkerSlowError):  # seen by who waits for it
-            self._worker.send(Load(os.fsencode(path.absolute()), identity, self.settings), self._load_until)
+            self._worker.send(Load(model.path, model.identity, self.settings, seeing), self._load_until)
 
     def _finish_loading(self, until: float) -> None:
         event = self.worker.receive(until)
@@ -192,3 +200,19 @@ class Supervisor:
             raise WorkerDiedError("it answered something else")
         self.peak_bytes = event.peak_bytes
         self._is_ready = True
+
+
+def _unchanged(header: GgufHeader | ProjectorHeader, file: BinaryIO) -> CheckedFile:
+    """The file of a header, for the worker.
+
+    Raises:
+        BundleError: It is another one by now.
+    """
+    path, identity = header.path, header.identity
+    try:
+        now = (FileIdentity.of(os.fstat(file.fileno())), FileIdentity.of(path.stat()))
+    except OSError as error:
+        raise BundleError(f"{path} is gone ({error.strerror}); copy the model again") from error
+    if now != (identity, identity):
+        raise BundleError(f"{path} was changed or replaced after it was checked; open it again")
+    return CheckedFile(os.fsencode(path.absolute()), identity)

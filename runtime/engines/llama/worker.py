@@ -15,13 +15,15 @@ import select
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from runtime.engines.llama.answering import Answerer, Halt
-from runtime.engines.llama.binding import LlamaModel, StoppedError, library_version
+from runtime.engines.llama.binding import LlamaModel, StoppedError
 from runtime.engines.llama.gguf_header import FileIdentity
 from runtime.engines.llama.messages import (
     Cancel,
+    CheckedFile,
     Done,
     Event,
     Failed,
@@ -34,6 +36,7 @@ from runtime.engines.llama.messages import (
     Request,
     TokenReady,
 )
+from runtime.engines.llama.native_library import library_version
 from runtime.engines.llama.options import StopReason
 from runtime.engines.llama.protocol import MOST_REQUEST_BYTES, FrameReader, ProtocolError, encode
 from runtime.errors import BundleError, DeviceError, UsageError, ZeusEdgeError
@@ -142,19 +145,15 @@ class _Worker:
             self._model.close()
             self._model = self._answerer = None
         resource.setrlimit(resource.RLIMIT_DATA, (request.settings.memory_bytes,) * 2)
-        path = Path(os.fsdecode(request.path))
-        try:
-            # llama.cpp opens what is held open here, so it cannot be another file than the one compared.
-            held = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror}); copy the model again") from error
-        try:
-            _compare(path, held, request.identity)
-            self._model = LlamaModel(Path(f"/proc/self/fd/{held}"), request.settings)
+        with ExitStack() as held:
+            model = _Held(CheckedFile(request.path, request.identity), held)
+            seeing = None if request.projector is None else _Held(request.projector, held)
+            inner = None if seeing is None else seeing.inner
+            self._model = LlamaModel(model.inner, request.settings, inner)
             self._answerer = Answerer(self._model)
-            _compare(path, held, request.identity)
-        finally:
-            os.close(held)
+            for file in (model, seeing):
+                if file is not None:
+                    file.compare()
         self._say(Ready(library_version(), time.monotonic() - started, _peak_bytes()))
 
     def _say(self, event: Event) -> None:
@@ -163,9 +162,29 @@ class _Worker:
             left = left[os.write(self._sink, left) :]
 
 
-def _compare(path: Path, held: int, identity: FileIdentity) -> None:
-    if FileIdentity.of(os.fstat(held)) != identity:
-        raise BundleError(f"{path} was changed or replaced after it was checked; open it again")
+class _Held:
+    """A file that is held open, so that llama.cpp cannot open another one than was compared.
+
+    Raises:
+        BundleError: It cannot be read, or is not the one that was checked.
+    """
+
+    def __init__(self, file: CheckedFile, until: ExitStack) -> None:
+        self._path, self._identity = Path(os.fsdecode(file.path)), file.identity
+        try:
+            self._number = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BundleError(
+                f"{self._path} cannot be read ({error.strerror}); copy the model again"
+            ) from error
+        until.callback(os.close, self._number)
+        self.inner = Path(f"/proc/self/fd/{self._number}")
+        self.compare()
+
+    def compare(self) -> None:
+        """Whether it still is the one that was checked."""
+        if FileIdentity.of(os.fstat(self._number)) != self._identity:
+            raise BundleError(f"{self._path} was changed or replaced after it was checked; open it again")
 
 
 def _peak_bytes() -> int:
