@@ -99,7 +99,7 @@ $(VENV)/.llama: pyproject.toml | $(VENV)/.python
 	@$(LLAMA_INSTALL) $(LLAMA)
 	@ls $(VENV)/lib/python*/site-packages/llama_cpp/lib/*mtmd* >/dev/null 2>&1 || { \
 	  echo "pip's cache had a wheel without the vision code; compiling it again ..."; \
-	  $(RUN) -m pip --quiet cache remove llama_cpp_python; \
+	  $(RUN) -m pip --quiet cache remove llama_cpp_python || true; \
 	  $(LLAMA_INSTALL) --force-reinstall --no-deps $(LLAMA); }
 	@touch $@
 

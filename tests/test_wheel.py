@@ -19,10 +19,11 @@ PACKAGES = ("runtime", "training", "export")
 BESIDE_PYTHON = {
     "runtime/_kernels.pyi",
     "runtime/_kernels.so",
-    "runtime/bundles/zeus-nano-head/bundle.json",
-    "runtime/bundles/zeus-nano-head/encoder.onnx",
-    "runtime/bundles/zeus-nano-head/golden_features.npy",
-    "runtime/bundles/zeus-nano-head/golden_image.npy",
+    *(
+        f"runtime/bundles/zeus-nano-head/{name}"
+        for name in ("bank.npy", "bundle.json", "decoder.onnx", "encoder.onnx", "golden_features.npy")
+    ),
+    *(f"runtime/bundles/zeus-nano-head/{name}" for name in ("golden_image.npy", "text.onnx", "tokenizer.json")),
     "runtime/language/instruct.txt",
     "runtime/language/look.txt",
     "runtime/py.typed",
