@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from runtime.bundle import open_bundle
+from runtime.bundle import Manifest, open_bundle
 from runtime.cuda.arrays import DeviceArray
 from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError, UsageError
 from runtime.kernels import Kernels, open_kernels
 from runtime.stages.blend import Blend, gaussian_weight
-from runtime.stages.encode import encode
+from runtime.stages.encode import encode_with_bottom
 from runtime.stages.label import label, label_into
 from runtime.stages.locate import model_grid
 from runtime.stages.prepare import Normalisation, prepare
@@ -81,14 +81,20 @@ def test_stage_blend_makes_the_bits_of_the_cpu_from_tiles_of_host_and_device(ker
 
 
 class Doubling:
-    """An engine whose features are its input twice over."""
+    """An engine whose features, and coarse map, are its input many times over."""
 
-    def __init__(self, source: str, result: str, features: int) -> None:
-        self._source, self._result, self._features = source, result, features
+    def __init__(self, manifest: Manifest) -> None:
+        self._network = manifest.encoder
 
     def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        first = arrays[self._source][:, :1]
-        return {self._result: np.repeat(first * np.float32(1.7), self._features, axis=1)}
+        first = arrays[self._network.inputs[0].name][:, :1] * np.float32(1.7)
+        every = self._network.multiple_of
+        coarse = first[:, :, ::every, ::every, ::every]
+        features, bottom = self._network.outputs
+        return {
+            features.name: np.repeat(first, features.shape[1], axis=1),
+            bottom.name: np.repeat(coarse, bottom.shape[1], axis=1),
+        }
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (16, 16, 176)])
@@ -96,13 +102,13 @@ def test_stage_encode_makes_the_bits_of_the_cpu_in_one_tile_and_in_several(
     kernels: Kernels, shape: tuple[int, int, int]
 ) -> None:
     manifest = open_bundle().manifest
-    source, result = manifest.encoder.inputs[0], manifest.encoder.outputs[0]
-    engine = Doubling(source.name, result.name, result.shape[1])
-    image = np.random.default_rng(1).random((source.shape[1], *shape), np.float32)
-    found = encode(kernels.placed(image), engine, manifest, kernels, lambda _: None)
-    expected = encode(image, engine, manifest, CPU, lambda _: None)
-    assert isinstance(found, np.ndarray)
-    np.testing.assert_array_equal(found, expected)
+    engine, channels = Doubling(manifest), len(manifest.channels)
+    image = np.random.default_rng(1).random((channels, *shape), np.float32)
+    found = encode_with_bottom(kernels.placed(image), engine, manifest, kernels, lambda _: None)
+    expected = encode_with_bottom(image, engine, manifest, CPU, lambda _: None)
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, np.ndarray)
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -23,7 +23,10 @@ BESIDE_PYTHON = {
         f"runtime/bundles/zeus-nano-head/{name}"
         for name in ("bank.npy", "bundle.json", "decoder.onnx", "encoder.onnx", "golden_features.npy")
     ),
-    *(f"runtime/bundles/zeus-nano-head/{name}" for name in ("golden_image.npy", "text.onnx", "tokenizer.json")),
+    *(
+        f"runtime/bundles/zeus-nano-head/{name}"
+        for name in ("golden_image.npy", "text.onnx", "tokenizer.json")
+    ),
     "runtime/language/instruct.txt",
     "runtime/language/look.txt",
     "runtime/py.typed",
