@@ -16,17 +16,14 @@ from tests.source_tree import ROOT, project_files, relative
 
 INFO = f"zeus_edge-{__version__}.dist-info"
 PACKAGES = ("runtime", "training", "export")
+SHIPPED = (
+    *("bank.npy", "bundle.json", "decoder.onnx", "encoder.onnx", "golden_features.npy", "golden_image.npy"),
+    *("text.onnx", "tokenizer.json"),
+)
 BESIDE_PYTHON = {
     "runtime/_kernels.pyi",
     "runtime/_kernels.so",
-    *(
-        f"runtime/bundles/zeus-nano-head/{name}"
-        for name in ("bank.npy", "bundle.json", "decoder.onnx", "encoder.onnx", "golden_features.npy")
-    ),
-    *(
-        f"runtime/bundles/zeus-nano-head/{name}"
-        for name in ("golden_image.npy", "text.onnx", "tokenizer.json")
-    ),
+    *(f"runtime/bundles/zeus-nano-head/{name}" for name in SHIPPED),
     "runtime/language/instruct.txt",
     "runtime/language/look.txt",
     "runtime/py.typed",
