@@ -111,4 +111,6 @@ $(VENV)/.test: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 $(VENV)/.check: $(BUILT_FROM) | $(VENV)/.python $(VENV)/.llama
 	@echo "Installing torch and the checkers (some minutes) ..."
 	@$(INSTALL) --editable ".[test,train,check,others]"
+	@# Its C++ part fits no CPU build of torch; nnU-Net asks for it and never needs it, and where it is, transformers breaks.
+	@$(RUN) -m pip --quiet uninstall --yes torchvision
 	@touch $(VENV)/.runtime $(VENV)/.test $@
