@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, get_args
 
+from runtime.command import CommandParser
 from runtime.version import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -35,19 +36,11 @@ exit codes: 0 done, 2 usage, 4 the source cannot be used or the export is not eq
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="python -m export",
         description=f"{__doc__} {RESEARCH_USE}",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     from export.convert import Precision
     from export.sources.find import KINDS

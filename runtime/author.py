@@ -24,15 +24,17 @@ from runtime.study import Series
 if TYPE_CHECKING:
     from runtime.engines.llama.client import LlamaProcess
     from runtime.engines.llama.options import LlamaSettings
+    from runtime.engines.llama.projector import ProjectorHeader
     from runtime.language.writer import Vision, Writer
 
 __all__ = ["Author", "Choice", "choose_writer"]
 
 _CONTEXT_TOKENS = 2048
-_LEAST_VIEW = 32
-_CLASS_DOUBT = "llama.cpp computes its class token last and not first, so it may see badly"
 _MOST_TOKENS = 256
 """Of an instruction, where no bundle says."""
+_LEAST_VIEW = 32
+"""Pixels along a side of a view."""
+_CLASS_DOUBT = "llama.cpp computes its class token last and not first, so it may see badly"
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Choice:
         model: Its file; None where the rule writes alone.
         reason: Why, for the report.
         parts: The bundle's vision network and prompt, if the model is the bundle's.
-        projector: The file that lets a model of a path see; None where it does not.
+        projector: Of the file that lets a model of a path see; None where it does not.
     """
 
     model: Path | None
     reason: str
     parts: WriterModel | None = None
-    projector: Path | None = None
+    projector: ProjectorHeader | None = None
 
 
 def choose_writer(llm: Path | str, bundle: Bundle, mmproj: Path | str | None = None) -> Choice:
@@ -93,7 +95,7 @@ def choose_writer(llm: Path | str, bundle: Bundle, mmproj: Path | str | None = N
     projector = read_projector(seeing)
     projector.check_width(header)
     doubt = f"; {_CLASS_DOUBT}" if projector.has_class_token else ""
-    return Choice(path, f"{path.name} was asked for and sees by {seeing.name}{doubt}", projector=seeing)
+    return Choice(path, f"{path.name} was asked for and sees by {seeing.name}{doubt}", projector=projector)
 
 
 def _bundles_own(bundle: Bundle) -> Choice:
@@ -215,35 +217,33 @@ class Author:
             self._vision = Vision(engine, vision.inputs[0].shape[2], hashes[vision.file])
         elif projector is not None:
             template, sha256 = read_template(LOOK, LOOK_MARKS), file_sha256(path)
-            sight = Sight(_view_side(projector), file_sha256(projector))
+            sight = Sight(_view_side(projector), file_sha256(projector.path))
         else:
             template, sha256 = read_template(INSTRUCT, INSTRUCT_MARKS), file_sha256(path)
         settings = _settings(path, threads, len(bundle.manifest.channels), projector)
-        self._model = LlamaProcess(path, settings, projector=projector)
+        self._model = LlamaProcess(path, settings, projector=None if projector is None else projector.path)
         vocabulary = vocabulary_of(bundle.manifest)
         options = WriterOptions(vocabulary, template, sha256, most_tokens, settings.sequences)
         return Writer(self._model, sight or self._vision, options)
 
 
-def _view_side(projector: Path) -> int:
+def _view_side(projector: ProjectorHeader) -> int:
     """Pixels along a side of a view: a sheet of them is about as large as what the projector takes."""
-    from runtime.engines.llama.projector import read_projector
     from runtime.language.views import SHEET
 
-    return max(_LEAST_VIEW, read_projector(projector).image_side // SHEET)
+    return max(_LEAST_VIEW, projector.image_side // SHEET)
 
 
-def _settings(path: Path, threads: int, wanted: int, projector: Path | None) -> LlamaSettings:
+def _settings(path: Path, threads: int, wanted: int, projector: ProjectorHeader | None) -> LlamaSettings:
     """As many prompts side by side as fit into half of the machine's memory."""
     from runtime.engines.llama.gguf_header import read_header
     from runtime.engines.llama.options import LlamaSettings
-    from runtime.engines.llama.projector import read_projector
 
-    header, seeing = read_header(path), None if projector is None else read_projector(projector)
-    tokens = 0 if seeing is None else 2 * seeing.image_tokens  # a model of any size of picture may take more
+    header = read_header(path)
+    tokens = 0 if projector is None else 2 * projector.image_tokens  # of other sizes there may be more
     context = min(header.context_tokens, _CONTEXT_TOKENS + tokens)
     memory = max(1 << 28, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    weights = 0 if seeing is None else seeing.tensor_bytes
+    weights = 0 if projector is None else projector.tensor_bytes
     sequences = wanted
     while sequences > 1 and 2 * (header.least_bytes(context, sequences, "float16") + weights) > memory:
         sequences -= 1

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from runtime.command import CommandParser
 from runtime.version import PRODUCT, RESEARCH_USE, __version__
 
 if TYPE_CHECKING:
@@ -36,19 +37,11 @@ exit codes: 0 done, 2 usage, 3 input study, 4 bundle, 5 device, 6 target or inst
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="python -m runtime.infer",
         description=f"Segment a study on this device. {RESEARCH_USE}",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("study", nargs="*", metavar="STUDY", help="folder, archive or files of DICOM, or T1=file.nii.gz …")

@@ -13,28 +13,18 @@ from runtime import Session
 from runtime.author import choose_writer
 from runtime.bundle import open_bundle
 from runtime.engines.llama.client import LlamaProcess
-from runtime.engines.llama.native_library import find_vision_library
 from runtime.engines.llama.prompts import ChatPart, ImagePart, TextPart
-from runtime.errors import DeviceError, UsageError
+from runtime.errors import UsageError
 from runtime.infer import main
 from runtime.language.template import LOOK, LOOK_MARKS, read_template
 from runtime.language.views import sheet
 from tests.tiny_gguf import TinyModel, write_gguf
-from tests.tiny_projector import TinyProjector, write_projector
+from tests.tiny_projector import TinyProjector, needs_vision, write_projector
 from tests.tiny_writer import PATIENT_S, told
 
 MODEL = TinyModel(context=2048, words=("This", "thick"))
 
 
-def _is_built() -> bool:
-    try:
-        find_vision_library()
-    except DeviceError:
-        return False
-    return True
-
-
-built = pytest.mark.skipif(not _is_built(), reason="llama.cpp was built without libmtmd (see Makefile)")
 pytestmark = pytest.mark.usefixtures("instruction_cache")
 
 
@@ -66,7 +56,7 @@ def test_prompt_holds_the_picture_between_words_and_says_nothing_of_what_the_rul
     assert "SECRET" not in text
 
 
-@built
+@needs_vision
 def test_session_writes_what_the_model_sees(
     axial: Path, writer_folder: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +85,7 @@ def test_session_writes_what_the_model_sees(
         assert not told(session.segment(axial)).written[0].is_kept  # what it sees with is part of the key
 
 
-@built
+@needs_vision
 def test_infer_takes_a_projector(
     axial: Path, writer_folder: Path, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -113,7 +103,7 @@ def test_projector_without_a_named_model_is_refused(writer_folder: Path, llm: st
         choose_writer(llm, open_bundle(writer_folder), "mmproj.gguf")
 
 
-@built
+@needs_vision
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [

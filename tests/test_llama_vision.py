@@ -14,26 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.engines.llama.client import LlamaProcess
-from runtime.engines.llama.native_library import find_vision_library
 from runtime.engines.llama.options import GenerationOptions, LlamaSettings
 from runtime.engines.llama.projector import read_projector
 from runtime.engines.llama.prompts import ChatPart, EmbeddingPart, ImagePart, Prompt, TextPart
 from runtime.errors import BundleError, DeviceError, LanguageError, UsageError
 from tests.processes import pid_of, wait_until_gone
 from tests.tiny_gguf import TinyModel, write_gguf
-from tests.tiny_projector import KINDS, TinyProjector, write_projector
+from tests.tiny_projector import KINDS, TinyProjector, needs_vision, write_projector
 from tests.vision_reference import DirectVision
 
-
-def _is_built() -> bool:
-    try:
-        find_vision_library()
-    except DeviceError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _is_built(), reason="llama.cpp was built without libmtmd (see Makefile)")
+pytestmark = needs_vision
 
 SETTINGS = LlamaSettings(
     context_tokens=400, batch_tokens=160, sequences=2, memory_bytes=1 << 30, cache_precision="float32"

@@ -7,14 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from gguf import GGUFWriter
 
-__all__ = ["KINDS", "TinyProjector", "write_projector"]
+from runtime.engines.llama.native_library import find_vision_library
+from runtime.errors import DeviceError
+
+__all__ = ["KINDS", "TinyProjector", "needs_vision", "write_projector"]
 
 KINDS = {"mlp": "llama", "gemma3": "gemma3", "qwen2vl_merger": "qwen2vl", "qwen2.5vl_merger": "qwen2vl"}
 """Projector to the architecture of its language model."""
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def _is_built() -> bool:
+    try:
+        find_vision_library()
+    except DeviceError:
+        return False
+    return True
+
+
+needs_vision = pytest.mark.skipif(
+    not _is_built(), reason="llama.cpp was built without libmtmd (see Makefile)"
+)
 
 
 @dataclass(frozen=True)
