@@ -137,6 +137,7 @@ def answer(kept: Kept, plan: Plan, bundle: Bundle, device: Device, clock: Clock)
                     round(decoded.presence, 4),
                     item.notes,
                     item.author,
+                    prompt.number,
                 )
             )
     with clock.stage("label"):

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from runtime.bundle import Bundle
 from runtime.engines.engine import Engine
 from runtime.errors import InstructionError
-from runtime.language.named import named
+from runtime.language.named import listed, named
 from runtime.language.text import TextReader
 from runtime.language.vocabulary import vocabulary_of
-from runtime.stages.condition import Wanted, are_related, wanted
+from runtime.stages.condition import Wanted, are_related, bank_vectors, wanted
 from runtime.structure import Structure
 
 __all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "plan_written", "read_prompts"]
@@ -27,19 +27,23 @@ __all__ = ["Plan", "Prompt", "PromptPlan", "make_plan", "plan_written", "read_pr
 
 @dataclass(frozen=True)
 class Prompt:
-    """An instruction that was read.
+    """An instruction that was read, or one name of an instruction that is a list of them.
 
     Attributes:
         text: As it was given.
         vector: Its condition, (C,).
         wanted: What that asks for.
         is_cut: Whether the end of it was not read.
+        number: Of the instruction, from 1.
+        is_listed: Whether it is one of a list.
     """
 
     text: str
     vector: NDArray[np.float32]
     wanted: Wanted
     is_cut: bool
+    number: int = 1
+    is_listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,14 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """Notes of all instructions, with their numbers."""
         return tuple(
-            f"instruction {number}: {note}"
-            for number, item in enumerate(self.prompts, 1)
-            for note in item.notes
+            f"instruction {item.prompt.number}: {note}" for item in self.prompts for note in item.notes
         )
 
 
 def read_prompts(
     texts: Sequence[str], present: NDArray[np.bool_], bundle: Bundle, reader: TextReader, engine: Engine
 ) -> tuple[Prompt, ...]:
-    """Read texts that `check_texts` let pass.
+    """Read texts that `check_texts` let pass; one that is a list of names becomes a prompt for each.
 
     Args:
         texts: The instructions.
@@ -98,9 +100,21 @@ def read_prompts(
         DeviceError: The device failed.
     """
     prompts = []
-    for text in texts:
-        made = reader.vector(text, engine)
-        prompts.append(Prompt(text, made.vector, wanted(made.vector, bundle, present), made.is_cut))
+    given = bundle.manifest.instructions
+    for number, text in enumerate(texts, 1):
+        names = {} if given is None else listed(text, given.called)
+        for structure, name in names.items():
+            vector = reader.vector(f"Segment the {name}.", engine).vector
+            found = wanted(vector, bundle, present)
+            if not found.is_clear or found.target != structure:  # its name says what its vector does not
+                vector = bank_vectors(bundle, (structure,))[present, 0].mean(axis=0)
+                found = replace(wanted(vector, bundle, present), is_near=False)
+            prompts.append(Prompt(text, vector, found, False, number, is_listed=True))
+        if not names:
+            made = reader.vector(text, engine)
+            prompts.append(
+                Prompt(text, made.vector, wanted(made.vector, bundle, present), made.is_cut, number)
+            )
     return tuple(prompts)
 
 
@@ -121,11 +135,9 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
     """
     rows: dict[str, Prompt] = {}
     plans, warnings, asked = [], [], set[str]()
-    for number, prompt in enumerate(prompts, 1):
-        found, notes = (
-            prompt.wanted,
-            ["it has more words than are read; its end was left out"] * prompt.is_cut,
-        )
+    for prompt in prompts:
+        number, found = prompt.number, prompt.wanted
+        notes = ["it has more words than are read; its end was left out"] * prompt.is_cut
         source: Literal["text", "bank"] = "text"
         if not found.is_clear:
             notes.append(_unclear(number, found, targets))
@@ -140,7 +152,11 @@ def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, 
         else:
             _check_agreement(number, found.target, targets, bundle)
             asked.add(found.target)
-            notes += _also_named(prompt, bundle)
+            notes += (
+                [f"it is a list; {found.target} is one of it"]
+                if prompt.is_listed
+                else _also_named(prompt, bundle)
+            )
             structure = bundle.structure(found.target)
             if structure.union_of:
                 notes.append(f"{found.target} is answered by its parts: {', '.join(structure.union_of)}")

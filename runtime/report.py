@@ -78,8 +78,7 @@ class ChannelReport:
 class StructureReport:
     """One structure: label value (0 for a union), codes, volume and border contact.
 
-    `presence` is the network's probability that the study shows it at all, of a union the largest of its
-    parts; None where a bundle's targets are fixed.
+    `presence`: the network's probability that the study shows it (or a part); None where targets are fixed.
     """
 
     name: str
@@ -107,6 +106,7 @@ class InstructionReport:
         presence: The network's probability that the study shows what it asks for, 0…1.
         notes: What was assumed.
         author: A person ("user"), or a language model ("llm"): then the text is of the bundle's own words.
+        number: Of the instruction; a list of names has a report for each.
     """
 
     text: str
@@ -118,10 +118,12 @@ class InstructionReport:
     presence: float
     notes: tuple[str, ...] = ()
     author: Literal["user", "llm"] = "user"
+    number: int = 1
 
-    def line(self, number: int) -> str:
+    @property
+    def line(self) -> str:
         """What became of it, for people; without the text, which is for the report alone."""
-        who = f"instruction {number}" if self.author == "user" else "the language model"
+        who = f"instruction {self.number}" if self.author == "user" else "the language model"
         what = self.target or "nothing of this bundle"
         return f"{who} asks for {what}: presence {self.presence:.2f}, by the {self.source}"
 
@@ -228,7 +230,7 @@ class Report:
     @property
     def answers(self) -> tuple[str, ...]:
         """What was asked for and whose vectors answer, in lines for people; none where targets are fixed."""
-        lines = [item.line(number) for number, item in enumerate(self.instructions, 1)]
+        lines = [item.line for item in self.instructions]
         written = {} if self.language is None else self.language.conditions
         if names := [name for name, source in written.items() if source == "bank"]:
             lines.append(f"the language model asks for {', '.join(names)}: by the bank")

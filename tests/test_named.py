@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.language.named import named
+from runtime.language.named import listed, named
 
 CALLED = {
     "white": ("white matter", "WM"),
@@ -34,3 +34,47 @@ def test_named_finds_whole_names_longest_first(text: str, found: list[set[str]])
 def test_named_knows_nothing_without_words() -> None:
     assert named("white matter", {}) == ()
     assert named("white matter", {"white": ()}) == ()
+
+
+LISTS = {
+    "lesion": ("lesion", "tumour"),
+    "oedema": ("oedema", "swelling around the tumour"),
+    "wm": ("white matter",),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Outline the lesion and the oedema.", {"lesion": "lesion", "oedema": "oedema"}),
+        ("white matter, Tumour & OEDEMA", {"wm": "white matter", "lesion": "tumour", "oedema": "oedema"}),
+        ("please show me lesion/oedema in this MR scan", {"lesion": "lesion", "oedema": "oedema"}),
+        (
+            "the tumour, swelling around the tumour",
+            {"lesion": "tumour", "oedema": "swelling around the tumour"},
+        ),
+        ("lesion, tumour and lesion", {}),  # one structure
+        ("the lesion", {}),
+        ("the lesion, not the oedema", {}),
+        ("lesion but no oedema", {}),
+        ("the lesion with its oedema", {}),
+        ("lesion or oedema", {}),
+        ("segment lesion oedema", {}),
+        ("lesion, oedema white matter", {}),
+        ("the lesion and the oedema except white matter", {}),
+        ("the left lesion and the oedema", {}),
+        ("", {}),
+    ],
+)
+def test_listed_reads_lists_and_nothing_else(text: str, found: dict[str, str]) -> None:
+    assert listed(text, LISTS) == found
+    assert list(listed(text, LISTS)) == list(found)
+
+
+def test_listed_takes_no_name_of_several_structures() -> None:
+    assert listed("white matter and lateral ventricles", CALLED) == {
+        "white": "white matter",
+        "lateral": "lateral ventricles",
+    }
+    assert listed("white matter and ventricles", CALLED) == {}
+    assert listed("white matter and ventricles", {}) == {}

@@ -51,7 +51,7 @@ def test_plan_answers_a_union_by_its_parts(bundle: Bundle) -> None:
 
 
 def test_plan_takes_the_first_of_two_texts_for_one_target(bundle: Bundle) -> None:
-    first, second = prompt("core"), prompt("core")
+    first, second = prompt("core"), dataclasses.replace(prompt("core"), number=2)
     plan = make_plan([first, second], None, bundle)
     assert plan.rows["core"] is first
     assert plan.structures == named(bundle, "core")
@@ -98,7 +98,9 @@ def test_plan_of_nothing_of_ours_is_empty_and_warns(bundle: Bundle) -> None:
 
 def test_plan_refuses_an_unclear_text_and_names_both(bundle: Bundle) -> None:
     with pytest.raises(InstructionError, match="instruction 2 is unclear, between core and shell") as caught:
-        make_plan([prompt("lesion"), prompt("core", is_clear=False)], None, bundle)
+        make_plan(
+            [prompt("lesion"), dataclasses.replace(prompt("core", is_clear=False), number=2)], None, bundle
+        )
     assert SECRET not in str(caught.value)
     with pytest.raises(InstructionError, match="between nothing of this bundle and shell"):
         make_plan([prompt("", is_clear=False)], None, bundle)

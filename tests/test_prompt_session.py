@@ -100,6 +100,37 @@ def test_union_is_answered_by_its_parts_and_says_so(talking: Session, axial: Pat
     assert names == ["brain.nii.gz", "labels.seg.dcm", "preview.png", "report.json"]
 
 
+def test_list_of_names_asks_for_each(talking: Session, axial: Path) -> None:
+    both_at_once = talking.segment(
+        axial, instruction=["segment the lesion", "The core, and the SPOT and shell"]
+    )
+    asked = ["segment the lesion", "Segment the core.", "Segment the shell."]
+    one_by_one = talking.segment(instruction=asked)
+    assert same(both_at_once, one_by_one)
+    reports = both_at_once.report.instructions
+    assert [(item.number, item.target) for item in reports] == [
+        (1, "lesion"),
+        (2, "core"),
+        (2, "lesion"),
+        (2, "shell"),
+    ]
+    assert {item.text for item in reports[1:]} == {"The core, and the SPOT and shell"}
+    assert "instruction 2: it is a list; shell is one of it" in both_at_once.report.assumptions
+    with pytest.raises(InstructionError, match="instruction 1 asks for core, the targets are lesion"):
+        talking.segment(targets=["lesion"], instruction="lesion and core")
+
+
+def test_listed_name_that_the_text_network_does_not_know_is_answered_from_the_bank(
+    talking: Session, axial: Path
+) -> None:
+    made = talking.segment(axial, instruction="the outer part and the core")
+    assert [(item.target, item.source) for item in made.report.instructions] == [
+        ("shell", "bank"),
+        ("core", "text"),
+    ]
+    assert same(made, talking.segment(targets=["shell", "core"], instruction="Segment the core."))
+
+
 def test_absent_structure_is_an_empty_mask_and_presence_says_so(
     talking: Session, axial: Path, tmp_path: Path
 ) -> None:
