@@ -13,9 +13,9 @@ __all__ = ["listed", "named"]
 
 _VERBS = """annotate contour delineate draw extract find highlight identify label locate mark mask outline
 segment show trace"""
-_OTHERS = """a all also an and as both can contours ct flair for i in image images like masks me mr mri need of on out
-outlines please plus scan segmentation segmentations study t1 t2 the them
-then these this to want weighted well would you"""
+_OTHERS = """a all also an and as both can contours ct flair for i in image images like masks me mr mri need
+of on out outlines please plus scan segmentation segmentations study t1 t2 the them then these this to want
+weighted well would you"""
 _ASKING = frozenset(f"{_VERBS} {_OTHERS}".split())
 """Words that may stand around the names of a list. None of them denies, compares or says where."""
 
