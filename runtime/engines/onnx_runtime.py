@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.engines.engine import EngineDescription
+from runtime.engines.engine import EngineDescription, NetworkFile
 from runtime.errors import BundleError, DeviceError
 
-__all__ = ["NetworkFile", "OnnxRuntimeEngine", "cuda_is_usable"]
+__all__ = ["OnnxRuntimeEngine", "cuda_is_usable", "library_version"]
 
 _SILENT = 4
 """Only fatal messages: every other one comes as an exception too, and a pipe stays clean."""
@@ -32,13 +30,11 @@ def cuda_is_usable() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-@dataclass(frozen=True)
-class NetworkFile:
-    """An ONNX file, the file of weights that did not fit into it, and the precision of its arithmetic."""
+def library_version() -> str:
+    """Of ONNX Runtime."""
+    import onnxruntime
 
-    path: Path
-    weights: Path | None = None
-    precision: str = "fp32"
+    return str(onnxruntime.__version__)
 
 
 class OnnxRuntimeEngine:
