@@ -20,6 +20,7 @@ ROOMS = ("kernels", *PACKAGES, "tests")
 HEAVY = {
     "PIL",
     "SimpleITK",
+    "cryptography",
     "cuda",
     "highdicom",
     "llama_cpp",
