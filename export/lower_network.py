@@ -1,4 +1,4 @@
-"""Lower the precision of one ONNX file on the device that will run it: a command, because onnx stays out there."""
+"""Lower the precision of one ONNX file, on the device that will run it."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ def _lower(options: argparse.Namespace) -> list[str]:
     import numpy as np
     import onnx
 
-    from export.lowering import convertible, name_nodes, to_half, to_int8
+    from export.lowering import convertible, name_nodes, to_half, to_int8, widen_weights
 
     kept = [] if options.keep is None else json.loads(options.keep.read_text(encoding="utf-8"))
     model = onnx.load(options.network)
     name_nodes(model)
+    widen_weights(model)
     nodes = convertible(model, options.precision)
     if options.precision == "fp16":
         options.out.write_bytes(to_half(model, kept).SerializeToString())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import BundleError
 
-__all__ = ["convertible", "name_nodes", "to_half", "to_int8"]
+__all__ = ["convertible", "name_nodes", "to_half", "to_int8", "widen_weights"]
 
 _KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization"]
 """Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
@@ -31,6 +31,21 @@ def name_nodes(model: onnx.ModelProto) -> None:
         if not node.name or node.name in seen:
             node.name = f"node_{number}" if f"node_{number}" not in seen else f"node_{number}_again"
         seen.add(node.name)
+
+
+def widen_weights(model: onnx.ModelProto) -> None:
+    """Make float32 of weights that a file keeps as float16 with a Cast: converters look for weights, not casts."""
+    graph = model.graph
+    small = {item.name: item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT16}
+    for node in list(graph.node):
+        if _casts_to(node, onnx.TensorProto.FLOAT) and node.input[0] in small:
+            wide = onnx.numpy_helper.to_array(small[node.input[0]]).astype(np.float32)
+            graph.initializer.append(onnx.numpy_helper.from_array(wide, node.output[0]))
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
+    for name, item in small.items():
+        if name not in used:
+            graph.initializer.remove(item)
 
 
 def convertible(model: onnx.ModelProto, precision: Literal["fp16", "int8"]) -> list[str]:
@@ -54,6 +69,7 @@ def to_half(model: onnx.ModelProto, kept_nodes: Sequence[str] = ()) -> onnx.Mode
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     kept = [*DEFAULT_OP_BLOCK_LIST, *_KEPT, *_KEPT_PARTS]
+    widen_weights(model)
     with _quiet():
         made: onnx.ModelProto = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=kept, node_block_list=list(kept_nodes)
@@ -66,7 +82,9 @@ def _join_kept(model: onnx.ModelProto) -> None:
     """Take out what goes to float16 and straight back: a number between two kept nodes may not fit there."""
     graph = model.graph
     half = onnx.TensorProto.FLOAT16
-    small = {item.name for item in graph.initializer if item.data_type == half}  # weights that a file keeps so
+    small = {
+        item.name for item in graph.initializer if item.data_type == half
+    }  # weights that a file keeps so
     halves = {
         node.output[0]: node.input[0]
         for node in graph.node
@@ -115,6 +133,7 @@ def to_int8(
 
     model = onnx.load(plain)
     name_nodes(model)
+    widen_weights(model)
     convolutions = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
     if len(convolutions) < 3 or not tiles:
         raise BundleError("nothing is quantised: too few convolutions, or nothing to calibrate on")

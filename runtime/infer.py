@@ -234,7 +234,9 @@ def _qualified(options: argparse.Namespace) -> Running:
         print(f"qualifying: {text}", file=sys.stderr)
 
     quiet = options.quiet
-    return qualified_running(open_bundle(options.bundle), options.device, options.threads, None if quiet else told)
+    return qualified_running(
+        open_bundle(options.bundle), options.device, options.threads, None if quiet else told
+    )
 
 
 def _is_named_image(source: str) -> bool:

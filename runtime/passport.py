@@ -26,8 +26,8 @@ examples:
 
 The passport is kept in the user's data, by the bundle's hash; runtime.infer looks for it there.
 
-exit codes: 0 done (with --status: valid), 2 usage, 3 golden study, 4 bundle, 5 device or key (with --status: not
-valid), 7 destination
+exit codes: 0 done (with --status: valid), 2 usage, 3 golden study, 4 bundle,
+5 device or key (with --status: not valid), 7 destination
 """
 
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")

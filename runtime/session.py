@@ -54,8 +54,8 @@ class Session:
 
     Args:
         bundle: Folder of a model bundle; the shipped `zeus-nano-head` when absent.
-        device: "auto" (the fastest that this bundle's passport allows here, else the reference: ONNX Runtime on
-            the CPU), "cpu" (the reference) or "cuda".
+        device: "auto" (the fastest that the bundle's passport allows here, else the reference: ONNX Runtime
+            on the CPU), "cpu" (the reference) or "cuda".
         threads: CPU threads; 0 takes every usable CPU.
         llm: What writes instructions: "auto" (the bundle's writer, if there is one that can run), "none" (the
             rule alone) or a GGUF file.
@@ -93,7 +93,9 @@ class Session:
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
         # Networks load while the first study is read; a failure shows at first use.
         self._closed = False
-        self._running = self._pool.submit(lambda: running or choose_running(self._bundle, device, unqualified))
+        self._running = self._pool.submit(
+            lambda: running or choose_running(self._bundle, device, unqualified)
+        )
         self._engine = self._load("encoder")
         self._decoder: Future[Engine] | None = None
         self._text: Future[Engine] | None = None

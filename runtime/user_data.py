@@ -1,4 +1,4 @@
-"""Files that belong to the user and cannot be made again, such as a key: written whole, read with suspicion."""
+"""Files of the user that cannot be made again, such as a key: written whole, read with suspicion."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def read_own(path: Path, most_bytes: int, is_private: bool = False) -> bytes:
             raise PermissionError(0, "it is no file of this user", str(path))
         if status.st_mode & (_OF_OTHERS if is_private else _WRITABLE_BY_OTHERS):
             what = "read or write" if is_private else "write"
-            raise PermissionError(0, f"others can {what} it; chmod {600 if is_private else 644} it", str(path))
+            raise PermissionError(
+                0, f"others can {what} it; chmod {600 if is_private else 644} it", str(path)
+            )
         if status.st_size > most_bytes:
             raise OSError(0, f"it has more than {most_bytes} bytes", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:

@@ -88,7 +88,7 @@ class GoldenCases:
 
     @property
     def tiles(self) -> list[NDArray[np.float32]]:
-        """What the encoder was shown, each (1, channels, …): some tiles of the studies, else the golden one."""
+        """What the encoder was shown, each (1, channels, …): tiles of the studies, else the golden one."""
         shown = [tile for tile in self._shown if np.ptp(tile) > 0]
         if not shown:
             flat = len(self._bundle.manifest.encoder.inputs[0].shape) == 4
@@ -155,7 +155,9 @@ class GoldenCases:
         taps: list[Tap] = []
         if shown is not None and running.kind is not None:
             running = replace(running, kind=_Tapped(running.kind, taps))
-        with Session(self._bundle.folder, threads=self._kernels.threads, llm="none", running=running) as session:
+        with Session(
+            self._bundle.folder, threads=self._kernels.threads, llm="none", running=running
+        ) as session:
             labels = session.segment(list(study)).labels
         name = self._bundle.manifest.encoder.inputs[0].name
         if shown is not None:
@@ -228,7 +230,9 @@ def outcome_of(cases: Sequence[CaseResult], precision: Precision, partial: bool 
                 where = f"{match.structure} of {case.case}"
                 return Outcome(False, f"{where} has Dice {match.dice:.4f}, less than {least}")
     if not seen and not partial:
-        return Outcome(False, "no golden case shows anything that this bundle labels; give a study (--golden)")
+        return Outcome(
+            False, "no golden case shows anything that this bundle labels; give a study (--golden)"
+        )
     return Outcome(True, f"{seen} structures compared, the lowest Dice is {worst:.4f} (limit {least})")
 
 

@@ -143,7 +143,9 @@ def _reference_entry(bundle: Bundle, measured: Measured) -> Entry:
 def _own_files(bundle: Bundle) -> tuple[FileFacts, ...]:
     """The bundle's own networks; what lies beside them in files of weights is the bundle's hash's to keep."""
     manifest = bundle.manifest
-    files = [FileFacts("encoder", "bundle", manifest.encoder.file, file_sha256(bundle.path(manifest.encoder.file)))]
+    files = [
+        FileFacts("encoder", "bundle", manifest.encoder.file, file_sha256(bundle.path(manifest.encoder.file)))
+    ]
     if manifest.instructions is not None:
         name = manifest.instructions.decoder.file
         files.append(FileFacts("decoder", "bundle", name, file_sha256(bundle.path(name))))
@@ -231,7 +233,9 @@ class _Attempt:
         best: list[Entry] = []
 
         def passes(kept: tuple[str, ...]) -> bool:
-            self._told(f"{self._kind.name}, {self._precision}: {len(kept)} of {len(made.nodes)} nodes in fp32")
+            self._told(
+                f"{self._kind.name}, {self._precision}: {len(kept)} of {len(made.nodes)} nodes in fp32"
+            )
             tried = self._judged(entry, self._lowered(kept), kept)
             if tried.is_qualified:
                 best[:] = [tried]
@@ -240,9 +244,7 @@ class _Attempt:
         few_that_pass(made.nodes, passes, most_tries)
         found = best[0] if best else first
         reason = found.reason if best else f"{first.reason}; no part of its nodes in fp32 mended that"
-        return replace(
-            found, reason=reason, tries=tuple(self._tries), build_seconds=round(self._seconds, 3)
-        )
+        return replace(found, reason=reason, tries=tuple(self._tries), build_seconds=round(self._seconds, 3))
 
 
 def _reset_peak() -> None:

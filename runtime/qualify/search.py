@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 __all__ = ["few_that_pass"]
 
@@ -51,4 +52,4 @@ def few_that_pass(
 
 def _cut(names: tuple[str, ...], parts: int) -> list[tuple[str, ...]]:
     ends = [round(n * len(names) / parts) for n in range(parts + 1)]
-    return [names[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [names[a:b] for a, b in pairwise(ends)]

@@ -88,7 +88,9 @@ def golden_image(bundle: Bundle) -> NDArray[np.float32]:
         tile = np.asarray(stored, np.float32)[0]
         return np.ascontiguousarray(tile[:, None] if tile.ndim == 3 else tile)
     except Exception as error:  # a damaged header may raise nearly anything
-        raise BundleError(f"{path} is no array of numbers ({type(error).__name__}); export it again") from None
+        raise BundleError(
+            f"{path} is no array of numbers ({type(error).__name__}); export it again"
+        ) from None
 
 
 def tile_grid(image: NDArray[np.float32], bundle: Bundle) -> Grid:

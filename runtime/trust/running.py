@@ -1,4 +1,4 @@
-"""Choose what runs a bundle's networks: the reference, or an engine that its passport on this device allows."""
+"""Choose what runs a bundle's networks: the reference, or an engine that a passport allows on this device."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def reference(bundle: Bundle, reason: str, warnings: tuple[str, ...] = ()) -> Ru
 def on_kind(kind: EngineKind, bundle: Bundle, encoder: NetworkFile | None = None) -> Running:
     """Any kind with a bundle's networks, the encoder perhaps another: to be compared, not to be used."""
     files = network_files(bundle)
-    return Running(kind, files | ({} if encoder is None else {"encoder": encoder}), "under test", "unqualified")
+    return Running(
+        kind, files | ({} if encoder is None else {"encoder": encoder}), "under test", "unqualified"
+    )
 
 
 def choose_running(
@@ -83,8 +85,8 @@ def choose_running(
 
     Args:
         bundle: The bundle.
-        device: `cpu` is the reference. `auto` is the fastest that the passport allows, else the reference, with
-            a warning where another device could be used. A named device is never replaced by another.
+        device: `cpu` is the reference. `auto` is the fastest that the passport allows, else the reference,
+            with a warning where another device could be used. A named device is never replaced.
         unqualified: Run what has no passport, and say so in every output.
         kinds: Engines there are; those of the product when absent.
         facts: Asked about the device.
@@ -102,13 +104,15 @@ def choose_running(
                 break
             return _qualified(entry, bundle, known, found)
     if device != "auto" and not any(item.device == device and item.why_not() is None for item in known):
-        return Running(None, network_files(bundle), "", "unqualified", device)  # its error says what is missing
+        return Running(
+            None, network_files(bundle), "", "unqualified", device
+        )  # its error says what is missing
     if unqualified:
         return _without_passport(bundle, device, known, _why(found))
     if device != "auto":
         raise DeviceError(
-            f"no engine on {device} is qualified for {bundle.identity.name} here ({_why(found)}); run {COMMAND} "
-            f"{bundle.folder}, or run it unqualified (--unqualified), or use --device cpu"
+            f"no engine on {device} is qualified for {bundle.identity.name} here ({_why(found)}); "
+            f"run {COMMAND} {bundle.folder}, or run it unqualified (--unqualified), or use --device cpu"
         )
     return _fallback(bundle, known, found)
 
@@ -141,7 +145,9 @@ def _qualified(entry: Entry, bundle: Bundle, kinds: Sequence[EngineKind], found:
         if facts.role in files and path is not None and facts.name.endswith(".onnx"):
             own = files[facts.role]
             if path != own.path:
-                files[facts.role] = dataclasses.replace(own, path=path, weights=None, precision=entry.precision)
+                files[facts.role] = dataclasses.replace(
+                    own, path=path, weights=None, precision=entry.precision
+                )
     reason = f"qualified by the passport {found.sha256[:12]}: {entry.engine}, {entry.precision}"
     return Running(kind, files, reason, "qualified", passport_sha256=found.sha256)
 

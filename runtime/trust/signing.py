@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def check_signature(document: dict[str, Any], trusted: set[str]) -> dict[str, An
         raise DeviceError("its signature does not fit its text: it was changed") from None
     if raw.hex() not in trusted:
         raise DeviceError(
-            f"it is signed by the key {raw.hex()[:12]}…, which this device does not trust; put that public key "
-            f"into {data_folder('trusted')} or name it in {TRUST_VARIABLE}"
+            f"it is signed by the key {raw.hex()[:12]}…, which this device does not trust; put that public "
+            f"key into {data_folder('trusted')} or name it in {TRUST_VARIABLE}"
         )
     return rest
 
@@ -99,10 +100,9 @@ def trusted_keys() -> set[str]:
     """
     _library()
     found: set[str] = set()
-    try:
-        found.add(_hex(_private(read_own(device_key_path(), _KEY_BYTES, True), device_key_path()).public_key()))
-    except (OSError, DeviceError):
-        pass  # no passport of its own then
+    with suppress(OSError, DeviceError):  # without a key of its own, nothing of its own is signed
+        own = device_key_path()
+        found.add(_hex(_private(read_own(own, _KEY_BYTES, is_private=True), own).public_key()))
     for path in _trusted_files():
         try:
             found.add(_public(read_own(path, _KEY_BYTES)))
@@ -113,10 +113,8 @@ def trusted_keys() -> set[str]:
 
 def _trusted_files() -> Iterator[Path]:
     given = [Path(name) for name in os.environ.get(TRUST_VARIABLE, "").split(os.pathsep) if name]
-    try:
+    with suppress(OSError):
         given.append(data_folder("trusted"))
-    except OSError:
-        pass
     for path in given:
         yield from sorted(path.glob("*.pem")) if path.is_dir() else [path]
 
