@@ -17,6 +17,7 @@ from runtime.bundle import Bundle, Instructions, Network, open_bundle
 from runtime.engines.choose import Device as DeviceName
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import Engine
+from runtime.engines.shapes import input_ranges
 from runtime.errors import ImageError, InstructionError, UsageError
 from runtime.kernels import Kernels, open_kernels
 from runtime.language.draft import Draft
@@ -99,8 +100,10 @@ class Session:
         path, weights = self._bundle.path(network.file), None
         if network.weights:
             weights = self._bundle.path(network.weights)
-        threads = self._kernels.threads
-        return self._pool.submit(open_engine, path, self._device, threads, weights, network.precision)
+        threads, inputs = self._kernels.threads, input_ranges(self._bundle.manifest, network)
+        return self._pool.submit(
+            open_engine, path, self._device, threads, weights, network.precision, None, inputs
+        )
 
     @property
     def bundle(self) -> Bundle:
