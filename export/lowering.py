@@ -34,7 +34,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
 
 
 def widen_weights(model: onnx.ModelProto) -> None:
-    """Make float32 of weights that a file keeps as float16 with a Cast: converters look for weights, not casts."""
+    """Make float32 of weights that are kept as float16 with a Cast, which converters do not take for weights."""
     graph = model.graph
     small = {item.name: item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT16}
     for node in list(graph.node):

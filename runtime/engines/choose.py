@@ -40,7 +40,7 @@ def open_engine(
         DeviceError: The named device or engine is not there.
         BundleError: The file cannot be loaded.
     """
-    from runtime.engines.kinds import KINDS
+    from runtime.engines.kinds import KINDS, PROVED
     from runtime.errors import DeviceError
 
     file = NetworkFile(network, weights, precision, inputs)
@@ -52,6 +52,8 @@ def open_engine(
     refusals: list[str] = []
     for item in KINDS[:-1]:
         why_not = item.why_not()
+        if why_not is None and item.name not in PROVED:
+            why_not = f"{item.name} was not compared with the reference on this device"
         if why_not is None:
             try:
                 return item.open(file, threads, "; ".join([f"auto: {_usable(item)}", *refusals]))

@@ -56,6 +56,7 @@ class EngineDescription:
         precision: Arithmetic, e.g. "fp32".
         version: Library version.
         reason: Why this engine and not another.
+        file: Of an engine that was built: its folder and name in the user's cache; "" without one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class EngineDescription:
     precision: str
     version: str
     reason: str
+    file: str = ""
 
 
 class Engine(Protocol):

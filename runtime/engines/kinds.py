@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from runtime.engines.engine import Engine, NetworkFile
+from runtime.engines.tensorrt.kind import TensorRt
 
-__all__ = ["KINDS", "EngineKind", "OnnxRuntimeCpu", "OnnxRuntimeCuda"]
+__all__ = ["KINDS", "PROVED", "EngineKind", "OnnxRuntimeCpu", "OnnxRuntimeCuda"]
 
 
 class EngineKind(Protocol):
@@ -96,8 +97,12 @@ class OnnxRuntimeCuda:
         return OnnxRuntimeEngine(network, "cuda", threads, reason)
 
 
-KINDS: tuple[EngineKind, ...] = (OnnxRuntimeCuda(), OnnxRuntimeCpu())
+KINDS: tuple[EngineKind, ...] = (TensorRt(), OnnxRuntimeCuda(), OnnxRuntimeCpu())
 """In the order in which `auto` walks."""
+
+PROVED = frozenset({OnnxRuntimeCuda.name, OnnxRuntimeCpu.name})
+"""What `auto` takes unasked. The others choose their own arithmetic, and half-precision engines are known to
+give black masks: they run where somebody compared them with the reference on the device, and names them."""
 
 
 def _onnx_runtime_version() -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,12 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one engine did: comparisons and seconds (of loading, and of a warm tile)."""
+    """What one engine did: comparisons, seconds (of loading, and of a warm tile), and its built files by role."""
 
     cases: tuple[CaseResult, ...]
     load_seconds: float
     latency_seconds: float
+    engines: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,9 @@ class GoldenCases:
             if "decoder" in running.networks:
                 decoder = opened.enter_context(running.open("decoder", threads))
             loaded = time.perf_counter() - started
+            files = {"encoder": encoder.description.file}
+            if decoder is not None:
+                files["decoder"] = decoder.description.file
             given = self._image, self._bundle, encoder, decoder, self._kernels
             answer = tile_answer(*given)
             seconds: list[float] = []
@@ -136,7 +140,7 @@ class GoldenCases:
                 started = time.perf_counter()
                 tile_answer(*given)
                 seconds.append(time.perf_counter() - started)
-        return answer, Measured((), loaded, statistics.median(seconds))
+        return answer, Measured((), loaded, statistics.median(seconds), files)
 
     def _of_tile(self, found: TileAnswer) -> CaseResult:
         wanted = self._tile

@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from runtime.bundle import Bundle, file_sha256, open_bundle
-from runtime.engines.engine import NetworkFile
 from runtime.engines.kinds import KINDS, EngineKind
 from runtime.errors import DestinationError, DeviceError
 from runtime.kernels import open_kernels
@@ -22,6 +21,7 @@ from runtime.report import library_versions, peak_bytes
 from runtime.trust.device_facts import device_facts
 from runtime.trust.document import BundleFacts, Entry, FileFacts, Passport, Precision, Try
 from runtime.trust.limits import LEAST_DICE, MOST_ERROR
+from runtime.trust.network_files import engine_facts, network_files
 from runtime.trust.running import REFERENCE, on_kind, reference
 from runtime.trust.signing import Signer
 from runtime.trust.validity import Facts, passport_path
@@ -206,7 +206,8 @@ class _Attempt:
         encoder = None
         if made is not None:
             files = (made.facts, *files[1:])
-            encoder = NetworkFile(made.path, None, self._precision)
+            own = network_files(self._bundle)["encoder"]
+            encoder = replace(own, path=made.path, precision=self._precision)
         running = on_kind(self._kind, self._bundle, encoder)
         measured, outcome = guarded(lambda: self._golden.measure(running, self._precision), self._precision)
         self._tries.append(Try(len(kept), outcome.passed, outcome.reason))
@@ -224,6 +225,7 @@ class _Attempt:
             return entry
         return replace(
             entry,
+            files=(*files, *engine_facts(measured.engines)),
             load_seconds=round(measured.load_seconds, 4),
             latency_seconds=round(measured.latency_seconds, 6),
             cases=measured.cases,

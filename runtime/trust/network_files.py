@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from runtime.bundle import Bundle, Network, file_sha256
 from runtime.engines.engine import NetworkFile
+from runtime.engines.shapes import input_ranges
 from runtime.trust.document import Entry, FileFacts
 from runtime.user_cache import UserCache
 
-__all__ = ["file_fault", "located", "made_networks", "network_file", "network_files"]
+__all__ = ["engine_facts", "file_fault", "located", "made_networks", "network_file", "network_files"]
 
 _MOST_BYTES = 8 << 30
 
@@ -26,7 +28,8 @@ def made_networks() -> Path:
 def network_file(bundle: Bundle, network: Network) -> NetworkFile:
     """A network of a bundle as an engine takes it."""
     weights = bundle.path(network.weights) if network.weights else None
-    return NetworkFile(bundle.path(network.file), weights, network.precision)
+    shapes = input_ranges(bundle.manifest, network)
+    return NetworkFile(bundle.path(network.file), weights, network.precision, shapes)
 
 
 def network_files(bundle: Bundle) -> dict[str, NetworkFile]:
@@ -49,6 +52,20 @@ def located(facts: FileFacts, bundle: Bundle) -> Path | None:
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         return None
     return root / pure
+
+
+def engine_facts(engines: Mapping[str, str]) -> tuple[FileFacts, ...]:
+    """Facts of built engines, by the role of their network: files below the user's cache, "" for none.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    root = made_networks().parent
+    return tuple(
+        FileFacts("decoder" if role == "decoder" else "encoder", "cache", name, file_sha256(root / name))
+        for role, name in engines.items()
+        if name
+    )
 
 
 def file_fault(entry: Entry, bundle: Bundle) -> str:

@@ -57,7 +57,8 @@ class Running:
         file = self.networks[role]
         if self.kind is not None:
             return self.kind.open(file, threads, self.reason)
-        return open_engine(file.path, self.device, threads, file.weights, file.precision)
+        given = file.path, self.device, threads, file.weights, file.precision
+        return open_engine(*given, inputs=file.inputs)
 
 
 def reference(bundle: Bundle, reason: str, warnings: tuple[str, ...] = ()) -> Running:
