@@ -34,7 +34,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
 
 
 def widen_weights(model: onnx.ModelProto) -> None:
-    """Make float32 of weights that are kept as float16 with a Cast, which converters do not take for weights."""
+    """Make float32 of weights that are kept as float16 with a Cast: converters do not see those as weights."""
     graph = model.graph
     small = {item.name: item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT16}
     for node in list(graph.node):
@@ -75,6 +75,7 @@ def to_half(model: onnx.ModelProto, kept_nodes: Sequence[str] = ()) -> onnx.Mode
             model, keep_io_types=True, op_block_list=kept, node_block_list=list(kept_nodes)
         )
     _join_kept(made)
+    del made.graph.value_info[:]  # inferred anew: what the converter left is of both precisions
     return onnx.shape_inference.infer_shapes(made)
 
 

@@ -110,8 +110,8 @@ class Session:
     def _load_text(self, network: Network) -> Future[Engine]:
         """On the CPU: what is asked for depends on no device."""
         file = network_file(self._bundle, network)
-        given = file.path, "cpu", self._kernels.threads, file.weights, file.precision
-        return self._pool.submit(open_engine, *given)
+        threads = self._kernels.threads
+        return self._pool.submit(open_engine, file.path, "cpu", threads, file.weights, file.precision)
 
     @property
     def bundle(self) -> Bundle:

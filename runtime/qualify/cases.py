@@ -37,7 +37,7 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one engine did: comparisons, seconds (of loading, and of a warm tile), and its built files by role."""
+    """What one engine did: comparisons, seconds of loading and of a warm tile, its built files by role."""
 
     cases: tuple[CaseResult, ...]
     load_seconds: float
@@ -82,7 +82,8 @@ class GoldenCases:
         told("tile, by the reference")
         self._tile, self.measured = self._answer(running)
         self.measured = replace(self.measured, cases=(self._of_tile(self._tile),))
-        self._labels, self._shown = [], []
+        self._labels: list[Labels] = []
+        self._shown: list[NDArray[np.float32]] = []
         for number, study in enumerate(self._studies, start=1):
             told(f"study {number}, by the reference")
             self._labels.append(self._segment(running, study, self._shown))

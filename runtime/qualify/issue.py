@@ -21,7 +21,7 @@ from runtime.report import library_versions, peak_bytes
 from runtime.trust.device_facts import device_facts
 from runtime.trust.document import BundleFacts, Entry, FileFacts, Passport, Precision, Try
 from runtime.trust.limits import LEAST_DICE, MOST_ERROR
-from runtime.trust.network_files import engine_facts, network_files
+from runtime.trust.network_files import engine_facts, located, network_files
 from runtime.trust.running import REFERENCE, on_kind, reference
 from runtime.trust.signing import Signer
 from runtime.trust.validity import Facts, passport_path
@@ -233,18 +233,25 @@ class _Attempt:
 
     def _searched(self, entry: Entry, first: Entry, made: Lowered, most_tries: int) -> Entry:
         best: list[Entry] = []
+        tried_files: list[Path] = []
 
         def passes(kept: tuple[str, ...]) -> bool:
             self._told(
                 f"{self._kind.name}, {self._precision}: {len(kept)} of {len(made.nodes)} nodes in fp32"
             )
-            tried = self._judged(entry, self._lowered(kept), kept)
+            attempt = self._lowered(kept)
+            tried_files.append(attempt.path)
+            tried = self._judged(entry, attempt, kept)
             if tried.is_qualified:
                 best[:] = [tried]
             return tried.is_qualified
 
         few_that_pass(made.nodes, passes, most_tries)
         found = best[0] if best else first
+        used = {located(item, self._bundle) for item in found.files}
+        for path in tried_files:
+            if path not in used:
+                path.unlink(missing_ok=True)  # what did not pass, or passed with more nodes
         reason = found.reason if best else f"{first.reason}; no part of its nodes in fp32 mended that"
         return replace(found, reason=reason, tries=tuple(self._tries), build_seconds=round(self._seconds, 3))
 
