@@ -34,7 +34,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
 
 
 def widen_weights(model: onnx.ModelProto) -> None:
-    """Make float32 of weights that are kept as float16 with a Cast: converters do not see those as weights."""
+    """Make float32 of weights that are kept as float16 with a Cast: converters see no weights in those."""
     graph = model.graph
     small = {item.name: item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT16}
     for node in list(graph.node):
@@ -75,6 +75,7 @@ def to_half(model: onnx.ModelProto, kept_nodes: Sequence[str] = ()) -> onnx.Mode
             model, keep_io_types=True, op_block_list=kept, node_block_list=list(kept_nodes)
         )
     _join_kept(made)
+    _sort_nodes(made)
     del made.graph.value_info[:]  # inferred anew: what the converter left is of both precisions
     return onnx.shape_inference.infer_shapes(made)
 
@@ -105,6 +106,28 @@ def _join_kept(model: onnx.ModelProto) -> None:
     for node in list(graph.node):
         if node.output and node.output[0] in halves and node.output[0] not in used:
             graph.node.remove(node)
+
+
+def _sort_nodes(model: onnx.ModelProto) -> None:
+    """Put nodes behind what they read: the converter appends its casts, and not every reader sorts."""
+    graph = model.graph
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    order, seen = list[int](), set[int]()
+    waiting = list(range(len(graph.node) - 1, -1, -1))
+    while waiting:
+        index = waiting[-1]
+        first = [makers[name] for name in graph.node[index].input if name in makers]
+        first = [maker for maker in first if maker not in seen]
+        if index in seen or not first:
+            waiting.pop()
+            if index not in seen:
+                seen.add(index)
+                order.append(index)
+        else:
+            waiting += first
+    nodes = [onnx.NodeProto.FromString(graph.node[index].SerializeToString()) for index in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _casts_to(node: onnx.NodeProto, kind: int) -> bool:

@@ -19,7 +19,9 @@ from runtime.trust.document import CudaFacts, DeviceFacts
 
 __all__ = ["FACTS", "Accelerator", "facts", "overflowing_encoder"]
 
-FACTS = DeviceFacts("Test CPU", ("avx2", "fma"), 2, "governor fixed", CudaFacts("Test GPU", "8.7", "580.65.06"))
+FACTS = DeviceFacts(
+    "Test CPU", ("avx2", "fma"), 2, "governor fixed", CudaFacts("Test GPU", "8.7", "580.65.06")
+)
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -59,7 +61,7 @@ class _Changed:
 
 
 class _Literal:
-    """The ONNX project's own evaluator: NumPy in the types that the file says, so float16 overflows as it should.
+    """The ONNX project's own evaluator: NumPy in the types that the file says, so float16 overflows.
 
     ONNX Runtime has no half-precision arithmetic on most CPUs and computes in float32 between two casts.
     """

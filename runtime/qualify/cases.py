@@ -17,7 +17,7 @@ from runtime.engines.engine import Engine, NetworkFile
 from runtime.engines.kinds import EngineKind
 from runtime.errors import ZeusEdgeError
 from runtime.kernels import Kernels
-from runtime.qualify.tile import Tap, TileAnswer, golden_image, tile_answer, tile_grid
+from runtime.qualify.tile import Tap, TileAnswer, check_features, golden_image, tile_answer, tile_grid
 from runtime.session import Session
 from runtime.stages.overlap import compare
 from runtime.trust.document import CaseResult, Precision, StructureMatch
@@ -80,7 +80,7 @@ class GoldenCases:
         self._image, self._studies = golden_image(bundle), tuple(studies)
         self._grid = tile_grid(self._image, bundle)
         told("tile, by the reference")
-        self._tile, self.measured = self._answer(running)
+        self._tile, self.measured = self._answer(running, check=True)
         self.measured = replace(self.measured, cases=(self._of_tile(self._tile),))
         self._labels: list[Labels] = []
         self._shown: list[NDArray[np.float32]] = []
@@ -121,7 +121,7 @@ class GoldenCases:
                 cases.append(CaseResult(f"study {number}", None, None, matches))
         return replace(measured, cases=tuple(cases))
 
-    def _answer(self, running: Running) -> tuple[TileAnswer, Measured]:
+    def _answer(self, running: Running, check: bool = False) -> tuple[TileAnswer, Measured]:
         """Load an engine, show it the tile, and again to time that."""
         threads = self._kernels.threads
         with ExitStack() as opened:
@@ -135,6 +135,8 @@ class GoldenCases:
             if decoder is not None:
                 files["decoder"] = decoder.description.file
             given = self._image, self._bundle, encoder, decoder, self._kernels
+            if check:
+                check_features(self._image, self._bundle, encoder)
             answer = tile_answer(*given)
             seconds: list[float] = []
             while len(seconds) < _RUNS and not (len(seconds) >= 3 and sum(seconds) > _ENOUGH_S):

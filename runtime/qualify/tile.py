@@ -21,7 +21,7 @@ from runtime.stages.encode import encode, encode_with_bottom
 from runtime.stages.slide import slide
 from runtime.volume import Grid
 
-__all__ = ["Tap", "TileAnswer", "golden_image", "tile_answer", "tile_grid"]
+__all__ = ["Tap", "TileAnswer", "check_features", "golden_image", "tile_answer", "tile_grid"]
 
 _MM = 1.0
 """Voxel size where a bundle keeps the scan's: a tile has none then."""
@@ -82,11 +82,37 @@ def golden_image(bundle: Bundle) -> NDArray[np.float32]:
     Raises:
         BundleError: It is no array of numbers.
     """
-    path = bundle.path(bundle.manifest.golden.image)
+    tile = _array(bundle, bundle.manifest.golden.image)[0]
+    return np.ascontiguousarray(tile[:, None] if tile.ndim == 3 else tile)
+
+
+def check_features(image: NDArray[np.float32], bundle: Bundle, encoder: Engine) -> None:
+    """Refuse a reference that does not answer as the bundle says of its golden tile.
+
+    Args:
+        image: The golden tile, (channels, I, J, K).
+        bundle: The bundle.
+        encoder: Its encoder, by the reference.
+
+    Raises:
+        BundleError: It does not.
+        DeviceError: The device failed.
+    """
+    golden, given = bundle.manifest.golden, bundle.manifest.encoder.inputs[0]
+    wanted = _array(bundle, golden.features)
+    batch = np.ascontiguousarray(image[:, 0] if len(given.shape) == 4 else image, np.dtype(given.dtype))[None]
+    found = encoder.run({given.name: batch}).get(bundle.manifest.encoder.outputs[0].name)
+    if found is None or found.shape != wanted.shape or not np.abs(found - wanted).max() <= golden.tolerance:
+        raise BundleError(
+            f"{bundle.folder}: the reference differs from what the bundle says of its golden tile; "
+            "export it again"
+        )
+
+
+def _array(bundle: Bundle, name: str) -> NDArray[np.float32]:
+    path = bundle.path(name)
     try:
-        stored = np.load(path, allow_pickle=False)
-        tile = np.asarray(stored, np.float32)[0]
-        return np.ascontiguousarray(tile[:, None] if tile.ndim == 3 else tile)
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)
     except Exception as error:  # a damaged header may raise nearly anything
         raise BundleError(
             f"{path} is no array of numbers ({type(error).__name__}); export it again"
