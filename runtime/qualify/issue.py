@@ -99,10 +99,14 @@ def qualify(
             if kind.name != REFERENCE or not own:
                 told(f"{kind.name}, {precision}")
                 entries.append(_Attempt(opened, kind, precision, golden, told).entry(asked.most_tries))
-    with_cuda = any(entry.is_qualified and entry.device.startswith("cuda") for entry in entries)
+    ran = [entry for entry in entries if entry.verdict != "not tried"]
+    try:
+        device = asked.facts(any(entry.device == "cuda" for entry in ran))
+    except DeviceError:  # what failed may have failed for want of that device
+        device = asked.facts(False)
     passport = Passport(
         BundleFacts(opened.identity.name, opened.identity.version, opened.identity.bundle_sha256),
-        asked.facts(with_cuda),
+        device,
         {**library_versions(), "python": platform.python_version()},
         tuple(entries),
         datetime.now(timezone.utc).isoformat(timespec="seconds"),

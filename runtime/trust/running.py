@@ -102,7 +102,7 @@ def choose_running(
     for entry in found.qualified:
         if device == "auto" or entry.device.partition(":")[0] == device:
             if device == "auto" and not _is_faster(entry, found):
-                break
+                return _fallback(bundle, known, found)
             return _qualified(entry, bundle, known, found)
     if device != "auto" and not any(item.device == device and item.why_not() is None for item in known):
         return Running(
