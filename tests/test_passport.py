@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime.bundle import Bundle, open_bundle
-from runtime.engines.kinds import KINDS, EngineKind, OnnxRuntimeCpu
+from runtime.engines.kinds import EngineKind, OnnxRuntimeCpu
 from runtime.errors import DeviceError
 from runtime.passport import main
 from runtime.qualify.issue import Wanted, qualify
@@ -22,9 +19,9 @@ from runtime.qualify.search import few_that_pass
 from runtime.trust.document import Passport, decode_document
 from runtime.trust.network_files import made_networks
 from runtime.trust.running import choose_running
-from runtime.trust.signing import TRUST_VARIABLE, Signer, device_key_path, trusted_keys
+from runtime.trust.signing import TRUST_VARIABLE, Signer
 from runtime.trust.validity import Status, passport_path, status
-from runtime.user_data import data_folder, read_own, write_own
+from runtime.user_data import write_own
 from tests.passport_kinds import Accelerator, facts, overflowing_encoder
 from tests.tiny_bundle import make_bundle
 
@@ -177,52 +174,7 @@ def test_passport_refuses_a_network_that_was_exchanged(tiny: Bundle) -> None:
     assert "is not the one that was qualified" in standing(tiny).line()
 
 
-def test_passport_of_a_stranger_counts_once_the_key_is_trusted(
-    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-    fleet = tmp_path / "fleet.pem"
-    Signer()
-    fleet.write_bytes(device_key_path().read_bytes())
-    fleet.chmod(0o600)
-    device_key_path().unlink()
-    issued = qualify(tiny, replace(FP16, key=fleet), RIGHT)
-    assert "this device does not trust" in standing(tiny).problem
-    public = load_pem_private_key(fleet.read_bytes(), None).public_key()
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    write_own(data_folder("trusted") / "fleet.pem", pem)
-    assert standing(tiny).problem == ""
-    (data_folder("trusted") / "fleet.pem").chmod(0o666)
-    assert trusted_keys() == set()
-    (tmp_path / "public.pem").write_bytes(pem)
-    monkeypatch.setenv(TRUST_VARIABLE, str(tmp_path / "public.pem"))
-    assert trusted_keys() == {issued.passport.public_key}
-    assert standing(tiny).problem == ""
-
-
-def test_passport_key_is_this_users_alone(tmp_path: Path) -> None:
-    Signer()
-    key = device_key_path()
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert key.parent.stat().st_mode & 0o777 == 0o700
-    same = Signer().public_key
-    assert Signer(key).public_key == same
-    key.chmod(0o640)
-    with pytest.raises(DeviceError, match="others can read or write it; chmod 600"):
-        Signer()
-    link = tmp_path / "link.pem"
-    link.symlink_to(key)
-    with pytest.raises(DeviceError, match="cannot be used"):
-        Signer(link)
-    (tmp_path / "odd.pem").write_bytes(b"no key")
-    (tmp_path / "odd.pem").chmod(0o600)
-    with pytest.raises(DeviceError, match="no Ed25519 private key"):
-        Signer(tmp_path / "odd.pem")
-    with pytest.raises(OSError, match="more than 2 bytes"):
-        read_own(tmp_path / "odd.pem", 2)
-
-
+@pytest.mark.slow
 def test_passport_mends_half_precision_by_keeping_few_nodes(tmp_path: Path) -> None:
     broken = open_bundle(make_bundle(tmp_path / "b", overflowing_encoder()))
     kinds = (Accelerator(literal=True),)
@@ -291,13 +243,3 @@ def test_passport_command_says_and_copies(
     assert main([str(bundle), "--engines", "other"]) == 2
     assert main([str(bundle), "--key", str(tmp_path / "none.pem")]) == 5
     assert "see --key" in capsys.readouterr().err
-
-
-def test_passports_of_two_processes_leave_one_key_and_a_valid_passport(bundle: Path) -> None:
-    command = [sys.executable, "-m", "runtime.passport", str(bundle), "--precision", "fp16", "--threads", "1"]
-    running = [subprocess.Popen([*command, "--quiet"], env=os.environ.copy()) for _ in range(2)]
-    assert [process.wait(120) for process in running] == [0, 0]
-    assert [path.name for path in device_key_path().parent.iterdir()] == ["device.pem"]
-    opened = open_bundle(bundle)
-    assert [path.name for path in passport_path(opened).parent.iterdir()] == [passport_path(opened).name]
-    assert status(opened, KINDS).problem == ""
