@@ -73,6 +73,7 @@ quick-benchmarks: $(VENV)/.check
 	@echo "Proving that the benchmarks run ..."
 	@$(RUN) -m benchmarks.accuracy --quick
 	@$(RUN) -m benchmarks.latency --quick
+	@$(RUN) -m benchmarks.engines --quick
 	@$(RUN) -m benchmarks.kernels --quick
 
 format: $(VENV)/.check

@@ -26,7 +26,9 @@ HEAVY = {
     "nibabel",
     "nvtx",
     "onnxruntime",
+    "openvino",
     "pydicom",
+    "tensorrt",
     "tokenizers",
 }
 VAGUE = {"base", "common", "helper", "helpers", "manager", "util", "utils"}
