@@ -95,7 +95,7 @@ class UserCache:
         Raises:
             OSError: The folder cannot be made or written, or others can write it.
         """
-        folder = self._own_folder()
+        folder = self.own_folder()
         descriptor, temporary_name = tempfile.mkstemp(dir=folder)
         temporary = Path(temporary_name)
         try:
@@ -122,7 +122,7 @@ class UserCache:
             Whether the lock is held.
         """
         try:
-            path = self._own_folder() / f"{name}.lock"
+            path = self.own_folder() / f"{name}.lock"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:
             yield False
@@ -132,7 +132,7 @@ class UserCache:
         finally:
             os.close(descriptor)  # the file stays: removing it could take it from who waits for it
 
-    def _own_folder(self) -> Path:
+    def own_folder(self) -> Path:
         """The folder, made where it is missing.
 
         Raises:

@@ -52,7 +52,8 @@ def test_engine_auto_says_why_it_took_the_cpu(network: Path) -> None:
     with open_engine(network, "auto", 1) as engine:
         assert engine.description.device == "cpu"
         reasons = engine.description.reason.split("; ")
-        assert reasons == ["auto: tensorrt is not installed", "this ONNX Runtime has no CUDA provider"]
+        assert reasons[0] == "auto: tensorrt is not installed"
+        assert "this ONNX Runtime has no CUDA provider" in reasons
 
 
 @pytest.mark.skipif(has_cuda(), reason="this ONNX Runtime has CUDA")
@@ -180,7 +181,7 @@ def test_engine_takes_cuda_where_it_works(network: Path, monkeypatch: pytest.Mon
     asked = fake_runtime(monkeypatch, None, ["CUDAExecutionProvider", "CPUExecutionProvider"])
     about = opened(network, "auto").description
     assert about.device == "cuda:0"
-    assert about.reason == "auto: a CUDA device is usable; tensorrt is not installed"
+    assert about.reason.startswith("auto: a CUDA device is usable; tensorrt is not installed; ")
     assert opened(network, "cuda").description.name == "onnxruntime-cuda"
     assert all(other == {"enable_fallback": 0} for _, other in asked)  # it would print to our output
 

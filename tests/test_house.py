@@ -27,7 +27,9 @@ HEAVY = {
     "nibabel",
     "nvtx",
     "onnxruntime",
+    "openvino",
     "pydicom",
+    "tensorrt",
     "tokenizers",
 }
 VAGUE = {"base", "common", "helper", "helpers", "manager", "util", "utils"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from runtime.engines.engine import Engine, NetworkFile
+from runtime.engines.openvino_cpu import OpenVinoCpu
 from runtime.engines.tensorrt.kind import TensorRt
+from runtime.engines.tensorrt_rtx import TensorRtRtx
 
 __all__ = ["KINDS", "PROVED", "EngineKind", "OnnxRuntimeCpu", "OnnxRuntimeCuda"]
 
@@ -97,7 +99,13 @@ class OnnxRuntimeCuda:
         return OnnxRuntimeEngine(network, "cuda", threads, reason)
 
 
-KINDS: tuple[EngineKind, ...] = (TensorRt(), OnnxRuntimeCuda(), OnnxRuntimeCpu())
+KINDS: tuple[EngineKind, ...] = (
+    TensorRt(),
+    TensorRtRtx(),
+    OnnxRuntimeCuda(),
+    OpenVinoCpu(),
+    OnnxRuntimeCpu(),
+)
 """In the order in which `auto` walks."""
 
 PROVED = frozenset({OnnxRuntimeCuda.name, OnnxRuntimeCpu.name})

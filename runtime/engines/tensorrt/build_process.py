@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from runtime.engines.isolated import place
 from runtime.engines.llama.protocol import FrameReader, ProtocolError, encode
 from runtime.engines.tensorrt.build import build_engine
 from runtime.engines.tensorrt.build_messages import MOST_BYTES, Build, Built, Event, Phase, Refused
@@ -56,8 +57,7 @@ def _build(request: Build, sink: _Sink) -> Built | Refused:
     with tempfile.TemporaryDirectory() as folder:
         beside = ""
         if request.weights:
-            weights = Path(request.weights)
-            (Path(folder) / weights.name).symlink_to(weights.resolve())
+            place(Path(request.weights), Path(folder))
             beside = str(Path(folder) / "network.onnx")
         started = time.monotonic()
         os.chdir(folder)
