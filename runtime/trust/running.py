@@ -155,7 +155,7 @@ def _qualified(entry: Entry, bundle: Bundle, kinds: Sequence[EngineKind], found:
 
 def _without_passport(bundle: Bundle, device: Device, kinds: Sequence[EngineKind], why: str) -> Running:
     for kind in kinds:
-        wanted = kind.name != REFERENCE if device == "auto" else kind.device == device
+        wanted = kind.device != "cpu" if device == "auto" else kind.device == device
         if wanted and kind.why_not() is None:
             files = network_files(bundle)
             precision = files["encoder"].precision
