@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle import Bundle, file_sha256
+from runtime.engines.kinds import OnnxRuntimeCpu
 from runtime.errors import DeviceError
 from runtime.trust.document import FileFacts
 from runtime.trust.network_files import made_networks
@@ -77,7 +80,8 @@ def lowered(
     if encoder.weights:
         raise NotTriedError("the bundle's network has its weights in a file of its own, too large to convert")
     source = bundle.path(encoder.file)
-    key = hashlib.sha256("\0".join([_RECIPE, file_sha256(source), precision, *sorted(kept)]).encode())
+    made_of = [_RECIPE, *_converters(), file_sha256(source), precision, *sorted(kept)]
+    key = hashlib.sha256("\0".join(made_of).encode())
     for tile in tiles if precision == "int8" else ():
         key.update(np.ascontiguousarray(tile).tobytes())
     name = key.hexdigest()
@@ -97,6 +101,14 @@ def lowered(
             f"{error.filename or 'the cache'} cannot be written ({error.strerror}); free some space"
         ) from None
     return _made(path, nodes, hashlib.sha256(data).hexdigest(), time.perf_counter() - started)
+
+
+def _converters() -> list[str]:
+    """Versions of what converts; asked of the installed packages, for onnx is not imported here."""
+    versions = [OnnxRuntimeCpu().version()]
+    with suppress(metadata.PackageNotFoundError):
+        versions.append(metadata.version("onnx"))
+    return versions
 
 
 def _made(path: Path, nodes: Sequence[str], sha256: str, seconds: float) -> Lowered:
