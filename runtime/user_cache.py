@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -96,6 +95,8 @@ class UserCache:
             OSError: The folder cannot be made or written, or others can write it.
         """
         folder = self.own_folder()
+        import tempfile  # not needed to read
+
         descriptor, temporary_name = tempfile.mkstemp(dir=folder)
         temporary = Path(temporary_name)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 __all__ = ["data_folder", "read_own", "write_own"]
@@ -82,6 +81,8 @@ def write_own(path: Path, data: bytes, replace: bool = True) -> bool:
     status = os.lstat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS or not folder.is_dir():
         raise PermissionError(0, "it is of another user or writable by others", str(folder))
+    import tempfile  # not needed to read
+
     descriptor, name = tempfile.mkstemp(dir=folder)  # mode 0600
     temporary = Path(name)
     try:

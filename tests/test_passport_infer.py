@@ -248,6 +248,14 @@ def test_device_facts_are_read_from_the_systems_own_words() -> None:
     assert _driver_version("", "") == ""
 
 
+def test_device_facts_hold_a_jetsons_power_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvpmodel"
+    tool.write_text("#!/bin/sh\necho 'NV Power Mode: MAXN_SUPER'\necho 2\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr("runtime.trust.device_facts._NVPMODEL", tool)
+    assert device_facts(with_cuda=False).power_mode == "nvpmodel MAXN_SUPER"
+
+
 def test_passport_lies_in_the_users_data_by_the_bundles_hash(bundle: Path, tmp_path: Path) -> None:
     tiny = open_bundle(bundle)
     name = f"{tiny.identity.bundle_sha256}.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,6 +170,8 @@ def _only_its_files(network: NetworkFile) -> Iterator[Any]:
                 f"{network.path} cannot be read ({error.strerror}); copy or export the bundle again"
             ) from error
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory() as name:
         place(network.weights, Path(name))
         yield place(network.path, Path(name))

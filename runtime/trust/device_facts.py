@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ _FLAGS = ("flags", "Features", "isa")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _DRIVER = Path("/proc/driver/nvidia/version")
 _TEGRA = Path("/etc/nv_tegra_release")
-_NVPMODEL_S = 5.0
+_NVPMODEL, _NVPMODEL_S = Path("/usr/sbin/nvpmodel"), 5.0
 
 
 def device_facts(with_cuda: bool) -> DeviceFacts:
@@ -79,11 +78,14 @@ def _instruction_sets(cpuinfo: str) -> tuple[str, ...]:
 
 def _power_mode() -> str:
     """The mode of a Jetson, or the governor of the first CPU."""
-    with suppress(OSError, subprocess.SubprocessError):
-        asked = ["/usr/sbin/nvpmodel", "-q"]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=_NVPMODEL_S, check=True)
-        if found := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
-            return f"nvpmodel {found[1]}"
+    if _NVPMODEL.is_file():
+        import subprocess
+
+        asked = [_NVPMODEL, "-q"]
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=_NVPMODEL_S, check=True)
+            if found := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
+                return f"nvpmodel {found[1]}"
     governor = _read(_GOVERNOR).strip()
     return f"governor {governor}" if governor else ""
 
