@@ -189,7 +189,8 @@ def test_passport_covers_the_decoder_of_a_bundle_with_instructions(tmp_path: Pat
 
 
 def test_infer_without_a_passport_loads_no_cryptography(bundle: Path, axial: Path, tmp_path: Path) -> None:
-    given = [str(axial), "--bundle", str(bundle), "--out", str(tmp_path / "o"), "--quiet", "--threads", "1"]
+    given = [str(axial), "--bundle", str(bundle), "--out", str(tmp_path / "o"), "--quiet"]
+    given += ["--format", "json", "--threads", "1"]
     program = f"import sys\nfrom runtime.infer import main\nassert main({given!r}) == 0\n"
     program += "print('cryptography' in sys.modules, 'runtime.qualify' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

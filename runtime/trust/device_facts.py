@@ -81,7 +81,7 @@ def _power_mode() -> str:
     if _NVPMODEL.is_file():
         import subprocess
 
-        asked = [_NVPMODEL, "-q"]
+        asked = [str(_NVPMODEL), "-q"]
         with suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(asked, capture_output=True, text=True, timeout=_NVPMODEL_S, check=True)
             if found := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
