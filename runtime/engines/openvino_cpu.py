@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription, NetworkFile
-from runtime.engines.isolated import place
 from runtime.errors import BundleError, DeviceError
 
 __all__ = ["OpenVinoCpu", "OpenVinoEngine"]
@@ -167,6 +165,10 @@ def _only_its_files(network: NetworkFile) -> Iterator[Any]:
                 f"{network.path} cannot be read ({error.strerror}); copy or export the bundle again"
             ) from error
         return
+    import tempfile  # with what it imports, it would cost every start milliseconds
+
+    from runtime.engines.isolated import place
+
     with tempfile.TemporaryDirectory() as name:
         place(network.weights, Path(name))
         yield place(network.path, Path(name))
