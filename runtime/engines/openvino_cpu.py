@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription, NetworkFile
+from runtime.engines.isolated import place
 from runtime.errors import BundleError, DeviceError
 
 __all__ = ["OpenVinoCpu", "OpenVinoEngine"]
@@ -82,7 +83,10 @@ class OpenVinoEngine:
                     f"OpenVINO cannot compile {network.path} ({_first_line(error)}); use another engine"
                 ) from error
         self._request = self._compiled.create_infer_request()
-        self._inputs = {item.get_any_name(): item for item in self._compiled.inputs}
+        # By the file's own names: a compiled network's tensors also bear those of casts that were folded.
+        pairs = zip(model.inputs, self._compiled.inputs, strict=True)
+        self._inputs = {given.get_any_name(): item for given, item in pairs}
+        self._outputs = [item.get_any_name() for item in model.outputs]
         version = str(openvino.__version__)
         self._description = EngineDescription("openvino-cpu", "cpu", network.precision, version, reason)
 
@@ -108,7 +112,8 @@ class OpenVinoEngine:
             raise DeviceError(
                 f"the network failed on cpu ({_first_line(error)}); close other programs, or use another one"
             ) from error
-        return {item.get_any_name(): np.array(results[item]) for item in self._compiled.outputs}
+        made = zip(self._outputs, self._compiled.outputs, strict=True)
+        return {name: np.array(results[item]) for name, item in made}
 
     def _check(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Refuse what it would convert or reshape without a word."""
@@ -165,9 +170,7 @@ def _only_its_files(network: NetworkFile) -> Iterator[Any]:
                 f"{network.path} cannot be read ({error.strerror}); copy or export the bundle again"
             ) from error
         return
-    import tempfile  # with what it imports, it would cost every start milliseconds
-
-    from runtime.engines.isolated import place
+    import tempfile
 
     with tempfile.TemporaryDirectory() as name:
         place(network.weights, Path(name))
