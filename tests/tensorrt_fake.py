@@ -7,7 +7,6 @@ process of their own; engines run on the emulated CUDA driver.
 from __future__ import annotations
 
 import ctypes
-import enum
 import json
 import os
 import time
@@ -15,6 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.tensorrt_names import (
+    BuilderFlag,
+    DataType,
+    DeviceType,
+    HardwareCompatibilityLevel,
+    ILogger,
+    MemoryPoolType,
+    NetworkDefinitionCreationFlag,
+    TensorIOMode,
+)
 
 __version__ = "11.4.0"
 
@@ -36,42 +46,6 @@ def network(
     """A network: shapes of its inputs with -1 for free axes, and what happens in its build."""
     outputs = more.pop("outputs", ["doubled"])
     return json.dumps({"inputs": inputs, "do": do, "dtype": dtype, "outputs": outputs, **more}).encode()
-
-
-class ILogger:
-    class Severity(enum.IntEnum):
-        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
-
-    def __init__(self) -> None:
-        self.is_made = True
-
-
-class DataType(enum.IntEnum):
-    FLOAT, HALF, INT8, INT32, BOOL, UINT8, FP8, BF16, INT64 = range(9)
-
-
-class TensorIOMode(enum.IntEnum):
-    NONE, INPUT, OUTPUT = range(3)
-
-
-class NetworkDefinitionCreationFlag(enum.IntEnum):
-    STRONGLY_TYPED = 0
-
-
-class BuilderFlag(enum.IntEnum):
-    GPU_FALLBACK, REFIT, STRIP_PLAN = 3, 4, 18
-
-
-class MemoryPoolType(enum.IntEnum):
-    WORKSPACE = 0
-
-
-class DeviceType(enum.IntEnum):
-    GPU, DLA = range(2)
-
-
-class HardwareCompatibilityLevel(enum.IntEnum):
-    NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY = range(3)
 
 
 class IProgressMonitor:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from runtime.engines import choose
-from runtime.engines.cache import ENGINES, EngineFacts, kept_or_built
+from runtime.engines.cache import ENGINES, TIMINGS, EngineFacts, kept_or_built
 from runtime.engines.choose import open_engine
 from runtime.engines.engine import EngineDescription, InputRange, NetworkFile
-from runtime.engines.tensorrt.kind import TIMINGS, TensorRt
+from runtime.engines.tensorrt.kind import TensorRt
 from runtime.engines.tensorrt.options import BuildLimits
 from runtime.errors import BundleError, DeviceError
 from tests import tensorrt_fake

@@ -151,3 +151,28 @@ def test_openvino_that_is_missing_is_named(network: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(DeviceError, match=r"OpenVINO cannot be imported .*zeus-edge\[openvino\]"):
         open_engine(network, "cpu", 1, kind=KIND)
+
+
+def test_openvino_knows_tensors_by_the_names_of_the_file(tmp_path: Path) -> None:
+    """Casts at both ends, as lowered networks have them, are folded into inputs and outputs."""
+    from onnx import TensorProto, helper
+
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["image_half"], to=half),
+            helper.make_node("Add", ["image_half", "image_half"], ["sum_half"]),
+            helper.make_node("Cast", ["sum_half"], ["features"], to=single),
+        ],
+        "lowered",
+        [helper.make_tensor_value_info("image", single, [1, 5, "i", "j", "k"])],
+        [helper.make_tensor_value_info("features", single, [1, 5, "i", "j", "k"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "lowered.onnx"
+    path.write_bytes(model.SerializeToString())
+    image = np.random.default_rng(0).random((1, 5, 4, 6, 8), np.float32)
+    with open_engine(path, "cpu", 1, kind=KIND) as engine:
+        found = engine.run({"image": image})
+    assert list(found) == ["features"]
+    np.testing.assert_allclose(found["features"], 2 * image, rtol=2e-3)

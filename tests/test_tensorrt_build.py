@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from runtime.bundle import open_bundle
@@ -21,6 +22,7 @@ from runtime.engines.tensorrt.options import BuildLimits, BuildOptions
 from runtime.errors import DeviceError
 from tests import tensorrt_fake
 from tests.tensorrt_fake import network
+from tests.tiny_bundle import encoder_onnx
 
 FAKE = "tests.tensorrt_fake"
 TRT_AOT = Path(__file__).resolve().parents[2] / "shared" / "tools" / "trt_aot"
@@ -154,11 +156,34 @@ def test_build_process_without_the_module_names_it() -> None:
         built(network(FREE), module="no_such_tensorrt")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_real_builder = pytest.mark.skipif(
     not TRT_AOT.is_dir() or find_spec("onnxruntime_ep_nv_tensorrt_rtx") is None,
     reason="needs ../shared/tools/trt_aot and the TensorRT-RTX wheel (make check installs it)",
 )
+
+
+@pytest.mark.slow
+@needs_real_builder
+def test_real_builder_reads_weights_of_the_manifest_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.setenv("PYTHONPATH", str(TRT_AOT), prepend=os.pathsep)
+    path, side = tmp_path / "encoder.onnx", {"save_as_external_data": True, "location": "weights.bin"}
+    model = onnx.load_from_string(encoder_onnx(np.ones((4, 5), np.float32)))
+    onnx.save_model(model, path, convert_attribute=True, size_threshold=0, **side)
+    shapes = InputRange("image", (1, 5, 8, 8, 8), (1, 5, 8, 8, 8), (1, 5, 16, 16, 16))
+    options = BuildOptions((shapes,), use_timing_cache=False, targets=("SM86",))
+    given = ("trtrtx_ct", path.read_bytes())
+    assert build_in_process(Build(*given, str(tmp_path / "weights.bin"), options, b"")).engine
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeviceError, match="Failed to import initializer"):
+        build_in_process(Build(*given, "", options, b""))
+
+
+@pytest.mark.slow
+@needs_real_builder
 def test_build_process_drives_a_real_builder(monkeypatch: pytest.MonkeyPatch) -> None:
     # The real builder of TensorRT for RTX needs no device. What it makes is built here, not run.
     monkeypatch.setenv("PYTHONPATH", str(TRT_AOT), prepend=os.pathsep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_engine_doubles_what_it_is_given_run_after_run(driver: EmulatedDriver) -
         for given, found in results:  # results are the caller's, not a buffer that the next run overwrites
             np.testing.assert_array_equal(found, 2 * given["image"])
         assert engine.description == ABOUT
+        assert engine.sha256 == hashlib.sha256(plan()).hexdigest()
     driver.cuCtxSynchronize()
     assert not driver.memory
     assert not driver.pinned

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from runtime.user_cache import UserCache
 
-__all__ = ["ENGINES", "EngineFacts", "KeptEngine", "kept_or_built"]
+__all__ = ["ENGINES", "TIMINGS", "EngineFacts", "KeptEngine", "kept_or_built"]
 
 ENGINES = UserCache("engines", ".engine", largest_bytes=(1 << 32) - 1)
 """Engines. All are kept: a passport may be about any of them, and only the user knows that it is not."""
+
+TIMINGS = UserCache("timings", ".timing", largest_bytes=1 << 28)
+"""TensorRT's measurements of layers, which make the next build faster."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 __all__ = ["place"]
@@ -25,5 +24,7 @@ def place(path: Path, folder: Path) -> Path:
     try:
         os.link(path.resolve(), there)
     except OSError:  # another file system, or one without links
+        import shutil  # with what it imports, it would cost every start milliseconds
+
         shutil.copyfile(path, there)
     return there

@@ -9,13 +9,10 @@ from typing import Any, Literal
 
 from runtime.engines.engine import Engine, NetworkFile
 from runtime.errors import DeviceError
-from runtime.user_cache import UserCache
 
 __all__ = ["TensorRtRtx", "profile_options"]
 
 _MODULE = "onnxruntime_ep_nv_tensorrt_rtx"
-_RUNTIME_CACHE = UserCache("tensorrt-rtx", "", largest_bytes=0)
-"""Only the folder: the plug-in reads, checks and writes its own files there, and takes long without."""
 
 
 class TensorRtRtx:
@@ -96,7 +93,9 @@ def _imported() -> Any:
 
 def _folder() -> str:
     """Where the plug-in keeps what it has compiled; "" where the user's cache cannot be written."""
-    try:
-        return str(_RUNTIME_CACHE.own_folder())
+    from runtime.user_cache import UserCache
+
+    try:  # only the folder: the plug-in reads, checks and writes its own files there
+        return str(UserCache("tensorrt-rtx", "", largest_bytes=0).own_folder())
     except OSError:
         return ""

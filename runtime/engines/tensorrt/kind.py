@@ -17,17 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from runtime.bundle import file_sha256
 from runtime.engines.engine import Engine, EngineDescription, NetworkFile
 from runtime.errors import BundleError, DeviceError
-from runtime.user_cache import UserCache
 
 if TYPE_CHECKING:
     from runtime.cuda.driver import CudaDevice
     from runtime.engines.cache import EngineFacts, KeptEngine
     from runtime.engines.tensorrt.options import BuildLimits, BuildOptions
 
-__all__ = ["TIMINGS", "TensorRt"]
-
-TIMINGS = UserCache("timings", ".timing", largest_bytes=1 << 28)
-"""TensorRT's measurements of layers, which make the next build faster."""
+__all__ = ["TensorRt"]
 
 _DRIVER_FILES = (Path("/proc/driver/nvidia/version"), Path("/etc/nv_tegra_release"))
 """Where a workstation's driver and a Jetson's say what they are."""
@@ -147,6 +143,7 @@ class TensorRt:
         options: BuildOptions,
         limits: BuildLimits,
     ) -> bytes:
+        from runtime.engines.cache import TIMINGS
         from runtime.engines.tensorrt.build_messages import Build
         from runtime.engines.tensorrt.builder import build_in_process
 

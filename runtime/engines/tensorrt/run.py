@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,9 @@ class TensorRtEngine:
         description: For the report; its reason also says so where work is not recorded.
         recorded: Whether to record graphs.
 
+    Attributes:
+        sha256: Hash of the engine: what was measured and qualified is this file and no other.
+
     Raises:
         EngineRefusedError: It cannot be deserialised here.
         DeviceError: The device failed or has not so much memory, or a tensor is of an unknown type.
@@ -89,6 +93,7 @@ class TensorRtEngine:
             import tensorrt as trt
         else:
             trt = module
+        self.sha256 = hashlib.sha256(plan).hexdigest()
         self._stream, self._description, self._recorded = CudaStream(device), description, recorded
         log, self._complaints = message_log(module)
         with device.current():
