@@ -58,14 +58,22 @@ lint: $(VENV)/.check
 	@$(VENV)/bin/lint-imports
 	@$(RUN) -m mypy
 
-full-test: $(VENV)/.check
+full-test: $(VENV)/.check build/tensorrt_stubs
 	@echo "Running the slow tests, those with torch, and those of the wheel ..."
 	@$(RUN) -m pytest -m "slow or torch"
+
+# The one thing here that no extra can install: three versions of one package, without what it loads.
+build/tensorrt_stubs: .ci/tensorrt_stubs | $(VENV)/.python
+	@echo "Making stubs of three versions of TensorRT ..."
+	@rm -rf $@ $@.part
+	@$(RUN) .ci/tensorrt_stubs $@.part
+	@mv $@.part $@
 
 quick-benchmarks: $(VENV)/.check
 	@echo "Proving that the benchmarks run ..."
 	@$(RUN) -m benchmarks.accuracy --quick
 	@$(RUN) -m benchmarks.latency --quick
+	@$(RUN) -m benchmarks.engines --quick
 	@$(RUN) -m benchmarks.kernels --quick
 
 format: $(VENV)/.check

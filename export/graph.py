@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxslim
 
 from runtime.bundle import Tensor
 from runtime.errors import BundleError
@@ -52,6 +51,8 @@ def slim(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> onnx.M
     Raises:
         BundleError: The network cannot have this shape.
     """
+    import onnxslim  # not needed by what a device converts
+
     if shape is not None:
         (source,) = _inputs(model)
         for side, wanted in zip(source.type.tensor_type.shape.dim, shape, strict=True):

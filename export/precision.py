@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.graph import ends, write_model
+from export.graph import write_model
+from export.lowering import to_half, to_int8
 from export.model import Description, SourceModel
 from runtime.errors import BundleError
 from runtime.formats.study_input import read_study
@@ -24,10 +23,6 @@ from runtime.stages.show import show
 
 __all__ = ["calibration_tiles", "lower", "to_half", "to_int8"]
 
-_KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization"]
-"""Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
-_KEPT_PARTS = ["ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Softmax", "Exp"]
-_QUANTISED = ["Conv"]
 _MOST_TILES = 8
 
 
@@ -62,71 +57,6 @@ def lower(
     return folder / "model.onnx"
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network in float16, with float32 going in and out and normalisation kept in float32.
-
-    Source:
-        The converter of ONNX Runtime (`onnxruntime.transformers.float16`).
-    """
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-
-    kept = [*DEFAULT_OP_BLOCK_LIST, *_KEPT, *_KEPT_PARTS]
-    with _quiet():
-        made: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=kept)
-    return onnx.shape_inference.infer_shapes(made)
-
-
-def to_int8(plain: Path, out: Path, tiles: Sequence[NDArray[np.float32]]) -> None:
-    """Write the network with explicit quantisation of its convolutions, but for the first and the last.
-
-    Symmetric int8, weights by output channel, activations by the range seen.
-
-    Args:
-        plain: The network in float32.
-        out: The file to write.
-        tiles: What it is calibrated on, each (1, channels, …).
-
-    Raises:
-        BundleError: There is nothing to calibrate on, or no convolution between the first and the last.
-
-    Source:
-        `onnxruntime.quantization.quantize_static`, in the form that TensorRT reads (Q/DQ pairs).
-    """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    model = onnx.load(plain)
-    for number, node in enumerate(model.graph.node):  # the quantiser knows nodes by their names
-        node.name = node.name or f"node_{number}"
-    convolutions = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
-    if len(convolutions) < 3 or not tiles:
-        raise BundleError("nothing is quantised: too few convolutions, or nothing to calibrate on")
-    with _quiet():
-        quantize_static(
-            model,
-            out,
-            _Tiles(ends(model)[0].name, tiles),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTISED,
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
-        )
-
-
-class _Tiles:
-    """Calibration data as the quantiser asks for it."""
-
-    def __init__(self, name: str, tiles: Sequence[NDArray[np.float32]]) -> None:
-        self._left = iter([{name: tile} for tile in tiles])
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, or None."""
-        return next(self._left, None)
-
-
 def calibration_tiles(described: Description, study: Sequence[str]) -> list[NDArray[np.float32]]:
     """Tiles of a study as the network is shown them, each (1, channels, …).
 
@@ -149,14 +79,3 @@ def calibration_tiles(described: Description, study: Sequence[str]) -> list[NDAr
         if np.ptp(part) > 0:  # air says nothing about ranges
             cut.append(np.ascontiguousarray(part, np.float32))
     return cut
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The converters speak to the root logger; what matters comes as an exception."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

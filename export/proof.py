@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import BundleError
 from runtime.session import Session
+from runtime.trust.limits import LEAST_DICE, MOST_ERROR
 from training.metrics import dice
 
 __all__ = [
@@ -23,11 +24,6 @@ __all__ = [
     "relative_error",
     "run_network",
 ]
-
-MOST_ERROR = 1e-4
-"""Of float32, relative to the largest value: kernels sum in another order."""
-LEAST_DICE = {"fp16": 0.995, "int8": 0.99}
-"""Of each structure, against float32."""
 
 
 @dataclass(frozen=True)

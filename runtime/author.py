@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from runtime.bundle import Bundle, WriterModel, file_sha256
 from runtime.engines.choose import Device, open_engine
+from runtime.engines.shapes import input_ranges
 from runtime.errors import DeviceError, UsageError, ZeusEdgeError
 from runtime.language.draft import Draft
 from runtime.language.rules import rule_instruction
@@ -213,7 +214,13 @@ class Author:
             hashes = {entry.path: entry.sha256 for entry in bundle.manifest.files}
             sha256 = hashes[parts.model]
             vision = parts.vision
-            engine = open_engine(bundle.path(vision.file), self._device, 1, precision=vision.precision)
+            engine = open_engine(
+                bundle.path(vision.file),
+                self._device,
+                1,
+                precision=vision.precision,
+                inputs=input_ranges(bundle.manifest, vision),
+            )
             self._vision = Vision(engine, vision.inputs[0].shape[2], hashes[vision.file])
         elif projector is not None:
             template, sha256 = read_template(LOOK, LOOK_MARKS), file_sha256(path)

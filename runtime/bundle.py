@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,12 @@ class Bundle:
         if not structure.union_of:
             return (structure.value,)
         return tuple(self.structure(name).value for name in structure.union_of)
+
+    def covered(self, targets: Sequence[Structure]) -> frozenset[str]:
+        """Names of structures that are nothing but these and their parts: what may be said of them."""
+        values = {value for target in targets for value in self.parts(target)}
+        known = self.manifest.structures
+        return frozenset(item.name for item in known if set(self.parts(item)) <= values)
 
 
 def default_bundle() -> Path:

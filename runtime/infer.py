@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.report import Report
     from runtime.result import Result
     from runtime.study import Modality
+    from runtime.trust.running import Running
 
 __all__ = ["main"]
 
@@ -58,6 +59,7 @@ def _parser() -> CommandParser:
     add("--llm-deadline", type=float, default=10.0, metavar="S", help="then the rule answers (default: 10)")
     add("--bundle", type=Path, metavar="DIR", help="model bundle (default: zeus-nano-head, shipped)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--unqualified", action="store_true", help="run DEVICE without a passport; every output says so")
     add("--threads", type=int, default=0, metavar="N", help="CPU threads (default: 0, every usable CPU)")
     add("--format", metavar="A,B", help="some of seg,nifti,json,png (default: all the input allows)")
     add("--as", dest="overrides", action="append", default=[], metavar="UID=T2", help="what a series shows")
@@ -204,8 +206,12 @@ def _segment(options: argparse.Namespace) -> int:
     from runtime.session import Session
 
     progress = ProgressLine(False if options.quiet else None)
+    running = None
+    if options.device not in ("auto", "cpu") and not options.unqualified:
+        running = _qualified(options)
     writer = options.llm, options.llm_deadline, options.mmproj
-    with Session(options.bundle, options.device, options.threads, *writer) as session:
+    given = options.bundle, options.device, options.threads, *writer, options.unqualified, running
+    with Session(*given) as session:
         targets = _words(options.targets)
         result = session.segment(options.study, targets, overrides, progress, options.instruction)
         progress("write", 0.0)
@@ -217,6 +223,20 @@ def _segment(options: argparse.Namespace) -> int:
     elif not options.quiet:
         _show(result, files, _saved_report(options.out)["assumptions"])
     return 0
+
+
+def _qualified(options: argparse.Namespace) -> Running:
+    """What runs on a named device; without a valid passport it is qualified now, which takes a while."""
+    from runtime.bundle import open_bundle
+    from runtime.qualify.first import qualified_running
+
+    def told(text: str) -> None:
+        print(f"qualifying: {text}", file=sys.stderr)
+
+    quiet = options.quiet
+    return qualified_running(
+        open_bundle(options.bundle), options.device, options.threads, None if quiet else told
+    )
 
 
 def _is_named_image(source: str) -> bool:

@@ -118,20 +118,34 @@ class Result:
             (work / "report.json").write_text(report.to_json(), encoding="utf-8")
         return tuple(sorted(destination.iterdir()))
 
+    @property
+    def _is_unqualified(self) -> bool:
+        return self.report.engine["standing"] == "unqualified"
+
+    @property
+    def _engine_words(self) -> dict[str, str]:
+        """What made the masks, where it was not the reference, whose objects stay what they always were."""
+        engine = self.report.engine
+        if engine["standing"] == "reference":
+            return {}
+        words = {"engine": f"{engine['name']} {engine['version']} {engine['precision']}"}
+        if self._is_unqualified:
+            return {**words, "qualification": "UNQUALIFIED"}
+        return {**words, "passport_sha256": engine["passport_sha256"]}
+
     def _write(self, work: Path, formats: tuple[Format, ...], clock: Clock) -> dict[str, tuple[str, ...]]:
         notes: dict[str, tuple[str, ...]] = {}
-        series = self._segmented.reference
+        series, unqualified = self._segmented.reference, self._is_unqualified
         if "nifti" in formats:
             from runtime.formats.nifti_write import write_labels
 
             with clock.stage("write nifti"):
                 if self.labels.names or not self.structures:  # nothing of ours was asked for: zeros say so
-                    write_labels(work / "labels.nii.gz", self.labels, series.path)
+                    write_labels(work / "labels.nii.gz", self.labels, series.path, unqualified)
                 for structure in self.structures:
                     if structure.union_of:
-                        write_labels(
-                            work / f"{structure.name}.nii.gz", self.mask(structure.name), series.path
-                        )
+                        path = work / f"{structure.name}.nii.gz"
+                        write_labels(path, self.mask(structure.name), series.path, unqualified)
         if "seg" in formats:
             with clock.stage("write seg"):
                 notes["labels.seg.dcm"] = self._write_seg(work / "labels.seg.dcm")
@@ -145,7 +159,8 @@ class Result:
         from runtime.formats.seg_write import SegOptions, write_seg
 
         series, identity = self._segmented.reference, self._bundle.identity
-        options = SegOptions(parameters={"channels": ", ".join(self._segmented.gains), "use": RESEARCH_USE})
+        parameters = {"channels": ", ".join(self._segmented.gains), "use": RESEARCH_USE, **self._engine_words}
+        options = SegOptions(parameters=parameters, unqualified=self._is_unqualified)
         try:
             written = write_seg(
                 path, self._segmented.labels, series, self.structures, identity, options, self._kernels
@@ -171,6 +186,7 @@ class Result:
         ]
         identity = self._bundle.identity
         caption = f"{identity.name} {identity.version}  bundle {identity.bundle_sha256[:12]}"
+        caption = f"UNQUALIFIED ENGINE  {caption}" if self._is_unqualified else caption
         # All labels: a union is drawn from parts that were perhaps not asked for themselves.
         labels, content = self._segmented.labels, self._segmented.content
         write_preview(path, channels, labels, content, self.structures, caption, self.report.answers)

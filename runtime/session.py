@@ -29,6 +29,8 @@ from runtime.stages.channels import choose_channels
 from runtime.structure import Structure
 from runtime.study import Modality, Study
 from runtime.summary import Ran, language_report, summarise
+from runtime.trust.network_files import network_file
+from runtime.trust.running import Running, choose_running
 
 __all__ = ["Session"]
 
@@ -52,7 +54,8 @@ class Session:
 
     Args:
         bundle: Folder of a model bundle; the shipped `zeus-nano-head` when absent.
-        device: "auto", "cpu" or "cuda".
+        device: "auto" (the fastest that the bundle's passport allows here, else the reference: ONNX Runtime
+            on the CPU), "cpu" (the reference) or "cuda".
         threads: CPU threads; 0 takes every usable CPU.
         llm: What writes instructions: "auto" (the bundle's writer, if there is one that can run), "none" (the
             rule alone) or a GGUF file.
@@ -60,6 +63,8 @@ class Session:
             nothing; the report waits until then.
         mmproj: The GGUF file that lets the language model of a path see; without it, that model is told in
             words what the rule knows.
+        unqualified: Run another device without a passport; every output says so.
+        running: What runs the networks, chosen before: to qualify it.
 
     Raises:
         BundleError: The bundle, or the language model that was named, is damaged.
@@ -76,6 +81,8 @@ class Session:
         llm: Path | str = "auto",
         llm_deadline_s: float = 10.0,
         mmproj: Path | str | None = None,
+        unqualified: bool = False,
+        running: Running | None = None,
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"device is {device!r}; use auto, cpu or cuda")
@@ -86,21 +93,25 @@ class Session:
         self._pool = ThreadPoolExecutor(1, "zeus-edge-load")
         # Networks load while the first study is read; a failure shows at first use.
         self._closed = False
-        self._device: DeviceName = device
-        self._engine = self._load(self._bundle.manifest.encoder)
+        self._running = self._pool.submit(
+            lambda: running or choose_running(self._bundle, device, unqualified)
+        )
+        self._engine = self._load("encoder")
         self._decoder: Future[Engine] | None = None
         self._text: Future[Engine] | None = None
         self._reader: TextReader | None = None
         self._kept: Kept | None = None
         if given := self._bundle.manifest.instructions:
-            self._decoder, self._text = self._load(given.decoder), self._load(given.text.network)
+            self._decoder, self._text = self._load("decoder"), self._load_text(given.text.network)
 
-    def _load(self, network: Network) -> Future[Engine]:
-        path, weights = self._bundle.path(network.file), None
-        if network.weights:
-            weights = self._bundle.path(network.weights)
+    def _load(self, role: str) -> Future[Engine]:
+        return self._pool.submit(lambda: self._running.result().open(role, self._kernels.threads))
+
+    def _load_text(self, network: Network) -> Future[Engine]:
+        """On the CPU: what is asked for depends on no device."""
+        file = network_file(self._bundle, network)
         threads = self._kernels.threads
-        return self._pool.submit(open_engine, path, self._device, threads, weights, network.precision)
+        return self._pool.submit(open_engine, file.path, "cpu", threads, file.weights, file.precision)
 
     @property
     def bundle(self) -> Bundle:
@@ -139,7 +150,7 @@ class Session:
             raise UsageError("this session is closed; make a new one")
         structures = None if targets is None else self._structures(targets)
         texts = () if instruction is None else self._texts(instruction)
-        asked = None if structures is None else self._covered(structures)
+        asked = None if structures is None else self._bundle.covered(structures)
         clock = Clock()
         if study is None:
             if self._kept is None or self._draft is None or modalities:
@@ -238,12 +249,6 @@ class Session:
             self._reader = TextReader(self._bundle.path(given.text.tokenizer), given.text.most_tokens)
         return self._reader
 
-    def _covered(self, targets: tuple[Structure, ...]) -> frozenset[str]:
-        """What may be said where these are asked for: themselves and their parts."""
-        values = {value for target in targets for value in self._bundle.parts(target)}
-        known = self._bundle.manifest.structures
-        return frozenset(item.name for item in known if set(self._bundle.parts(item)) <= values)
-
     def _loaded(self) -> Device:
         decoder = None if self._decoder is None else self._decoder.result()
         return Device(self._engine.result(), self._kernels, decoder)
@@ -264,10 +269,13 @@ class Session:
         labels = asked_labels(made, structures)
         with clock.stage("write"):
             settled = draft.settle(made.labels, asked)
-        made = dataclasses.replace(made, warnings=(*made.warnings, *settled.warnings))
+        running = self._running.result()
+        warnings = (*running.warnings, *made.warnings, *settled.warnings)
+        made = dataclasses.replace(made, warnings=warnings)
         written = language_report(self._author.choice, settled, plan.written)
         clock.seconds["total"] = clock.total()
-        ran = Ran(self._bundle.identity, self._engine.result().description, self._kernels)
+        described = self._engine.result().description
+        ran = Ran(self._bundle.identity, described, self._kernels, running.standing, running.passport_sha256)
         report = summarise(made, ran, chosen, clock, answered.instructions, answered.presence, written)
         return Result(labels, structures, chosen, report, made, self._bundle, self._kernels)
 

@@ -36,11 +36,17 @@ __all__ = ["Ran", "language_report", "summarise"]
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """What ran: the model, the engine of its encoder, and the voxel kernels."""
+    """What ran: the model, the engine of its encoder, the voxel kernels, and what allows that engine here.
+
+    Attributes:
+        standing: "reference", "qualified" by the passport of that hash, or "unqualified".
+    """
 
     identity: ModelIdentity
     engine: EngineDescription
     kernels: Kernels
+    standing: Literal["reference", "qualified", "unqualified"] = "reference"
+    passport_sha256: str = ""
 
 
 def summarise(
@@ -66,7 +72,11 @@ def summarise(
     grid, known = made.grid, presence or {}
     return Report(
         model=dataclasses.asdict(ran.identity),
-        engine=dataclasses.asdict(ran.engine),
+        engine={
+            **dataclasses.asdict(ran.engine),
+            "standing": ran.standing,
+            "passport_sha256": ran.passport_sha256,
+        },
         kernels=ran.kernels.name,
         threads=ran.kernels.threads,
         machine=machine(),

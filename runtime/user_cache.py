@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import stat
-import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["UserCache"]
 
+_LOOK_S = 0.05
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -91,10 +94,9 @@ class UserCache:
         Raises:
             OSError: The folder cannot be made or written, or others can write it.
         """
-        folder = self.folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(os.lstat(folder), stat.S_ISDIR):
-            raise PermissionError(f"{folder} is a link, of another user or writable by others")
+        folder = self.own_folder()
+        import tempfile  # not needed to read
+
         descriptor, temporary_name = tempfile.mkstemp(dir=folder)
         temporary = Path(temporary_name)
         try:
@@ -109,6 +111,40 @@ class UserCache:
         if self.most_entries is not None:
             self._forget(folder, self.most_entries)
 
+    @contextlib.contextmanager
+    def locked(self, name: str, wait_s: float) -> Iterator[bool]:
+        """Hold a name, so that no two processes make the same entry at once; the lock ends with its process.
+
+        Args:
+            name: A file name.
+            wait_s: Longest wait; then the body runs without the lock, for it can only cost time.
+
+        Yields:
+            Whether the lock is held.
+        """
+        try:
+            path = self.own_folder() / f"{name}.lock"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield False
+            return
+        try:
+            yield _lock(descriptor, time.monotonic() + wait_s)
+        finally:
+            os.close(descriptor)  # the file stays: removing it could take it from who waits for it
+
+    def own_folder(self) -> Path:
+        """The folder, made where it is missing.
+
+        Raises:
+            OSError: It cannot be made, or others can write it.
+        """
+        folder = self.folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(os.lstat(folder), stat.S_ISDIR):
+            raise PermissionError(f"{folder} is a link, of another user or writable by others")
+        return folder
+
     @property
     def _magic(self) -> bytes:
         return f"zeus-edge {self.kind} 1\n".encode()
@@ -122,6 +158,21 @@ class UserCache:
                     ages.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.path))
         for _, path in sorted(ages)[: max(0, len(ages) - most)]:
             Path(path).unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, until: float) -> bool:
+    """Lock a file, or say that it could not be had in time."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_S)
+        except OSError:  # a file system without locks
+            return False
+        else:
+            return True
 
 
 def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:

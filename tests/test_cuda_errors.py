@@ -12,6 +12,7 @@ from runtime import _kernels
 from runtime.content import slice_content
 from runtime.cuda import table
 from runtime.cuda.compile import compiler_version
+from runtime.cuda.driver import identify
 from runtime.cuda.module import CudaModule
 from runtime.cuda.table import CudaTable
 from runtime.errors import DeviceError
@@ -79,6 +80,12 @@ def test_cuda_device_that_is_not_there_is_named(emulated: EmulatedDriver) -> Non
     for ordinal in (-1, 1):
         with pytest.raises(DeviceError, match=f"no CUDA device {ordinal}; use 0 to 0"):
             table.open_table(ordinal)
+
+
+def test_cuda_device_is_identified_without_a_context(emulated: EmulatedDriver) -> None:
+    name, capability = identify()
+    assert name
+    assert capability == "9.0"
 
 
 def test_cuda_kernels_open_where_everything_is_there(

@@ -20,13 +20,16 @@ ROOMS = ("kernels", *PACKAGES, "tests")
 HEAVY = {
     "PIL",
     "SimpleITK",
+    "cryptography",
     "cuda",
     "highdicom",
     "llama_cpp",
     "nibabel",
     "nvtx",
     "onnxruntime",
+    "openvino",
     "pydicom",
+    "tensorrt",
     "tokenizers",
 }
 VAGUE = {"base", "common", "helper", "helpers", "manager", "util", "utils"}

@@ -13,9 +13,9 @@ import pytest
 
 import runtime
 from runtime import Session
-from runtime.engines import choose
 from runtime.errors import ImageError, UsageError
 from runtime.stages import align
+from runtime.trust.running import Running
 from runtime.volume import Labels
 from tests.dicom_factory import SeriesPlan, uid
 from tests.seg_phantom import positions, reread_with_highdicom
@@ -139,13 +139,13 @@ def test_session_keeps_the_model_loaded(
     bundle: Path, axial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
-    real = choose.open_engine
+    real = Running.open
 
     def counting(*arguments: Any) -> Any:
         opened.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr("runtime.session.open_engine", counting)
+    monkeypatch.setattr(Running, "open", counting)
     write_head(tmp_path / "s", PLANS["sagittal"])
     with Session(bundle, "cpu", 1) as session:
         first = session.segment(axial)

@@ -10,7 +10,7 @@ from typing import Any
 from runtime.cuda.compile import INSTALL
 from runtime.errors import DeviceError
 
-__all__ = ["CudaDevice"]
+__all__ = ["CudaDevice", "identify"]
 
 _NAME_BYTES = 256
 _MOST_BYTES = (1 << 64) - 1
@@ -156,3 +156,23 @@ class CudaDevice:
         most = driver.cuuint64_t(_MOST_BYTES)
         self.call("cuMemPoolSetAttribute", pool, threshold, most, what="set up a pool of device memory")
         return pool
+
+
+def identify(ordinal: int = 0) -> tuple[str, str]:
+    """What a device is called and its compute capability ("9.0"); no context is opened.
+
+    Raises:
+        DeviceError: There is no package, driver or device.
+    """
+    driver = _driver()
+    device = _check(driver, driver.cuDeviceGet(ordinal), f"find device {ordinal}")
+    name = _check(driver, driver.cuDeviceGetName(_NAME_BYTES, device), "name its device")
+    kinds = driver.CUdevice_attribute
+    major, minor = (
+        int(_check(driver, driver.cuDeviceGetAttribute(kind, device), "describe its device"))
+        for kind in (
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        )
+    )
+    return bytes(name).split(b"\0")[0].decode(errors="replace"), f"{major}.{minor}"

@@ -196,6 +196,9 @@ class CudaGraph:
     """Work of a stream, recorded once and put on it again in one call.
 
     What it reads and writes lies where it lay when it was recorded; whoever launches it keeps that.
+
+    Attributes:
+        nodes: How many pieces of work were recorded: none, where a library put its work elsewhere.
     """
 
     def __init__(self, stream: CudaStream, work: Callable[[], object]) -> None:
@@ -211,8 +214,11 @@ class CudaGraph:
         device = stream.device
         self._stream = stream
         made: list[Any] = []
+        self.nodes = 0
 
         def instantiate(graph: Any) -> None:
+            # Asked for no node, the driver tells how many there are.
+            self.nodes = int(device.call("cuGraphGetNodes", graph, 0, what="count recorded work")[1])
             made.append(device.call("cuGraphInstantiate", graph, 0, what="make a graph"))
 
         with stream.record(instantiate):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from runtime.engines.engine import Engine
+from runtime.engines.engine import Engine, InputRange, NetworkFile
+
+if TYPE_CHECKING:
+    from runtime.engines.kinds import EngineKind
 
 __all__ = ["Device", "open_engine"]
 
@@ -13,7 +16,13 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def open_engine(
-    network: Path, device: Device, threads: int, weights: Path | None = None, precision: str = "fp32"
+    network: Path,
+    device: Device,
+    threads: int,
+    weights: Path | None = None,
+    precision: str = "fp32",
+    kind: EngineKind | None = None,
+    inputs: tuple[InputRange, ...] = (),
 ) -> Engine:
     """Load a network on a device.
 
@@ -24,20 +33,35 @@ def open_engine(
         threads: CPU threads.
         weights: File of weights that are not in it.
         precision: Of its arithmetic, for the report.
+        kind: The engine to take, whatever `device` says; none is taken in its place.
+        inputs: Shapes that it will be given, for engines that are built for shapes.
 
     Raises:
-        DeviceError: The named device is not there.
+        DeviceError: The named device or engine is not there.
         BundleError: The file cannot be loaded.
     """
-    from runtime.engines.onnx_runtime import NetworkFile, OnnxRuntimeEngine, cuda_is_usable
+    from runtime.engines.kinds import KINDS, PROVED
     from runtime.errors import DeviceError
 
-    file = NetworkFile(network, weights, precision)
+    file = NetworkFile(network, weights, precision, inputs)
+    if kind is not None:
+        return kind.open(file, threads, f"{kind.name} was asked for")
     if device != "auto":
-        return OnnxRuntimeEngine(file, device, threads, f"--device {device} was asked for")
-    if not cuda_is_usable():
-        return OnnxRuntimeEngine(file, "cpu", threads, "auto: this ONNX Runtime has no CUDA provider")
-    try:
-        return OnnxRuntimeEngine(file, "cuda", threads, "auto: a CUDA device is usable")
-    except DeviceError as error:
-        return OnnxRuntimeEngine(file, "cpu", threads, f"auto: {error}")
+        named = next(item for item in KINDS if item.name == f"onnxruntime-{device}")
+        return named.open(file, threads, f"--device {device} was asked for")
+    refusals: list[str] = []
+    for item in KINDS[:-1]:
+        why_not = item.why_not()
+        if why_not is None and item.name not in PROVED:
+            why_not = f"{item.name} was not compared with the reference on this device"
+        if why_not is None:
+            try:
+                return item.open(file, threads, "; ".join([f"auto: {_usable(item)}", *refusals]))
+            except DeviceError as error:
+                why_not = str(error)
+        refusals.append(why_not)
+    return KINDS[-1].open(file, threads, f"auto: {'; '.join(refusals)}")
+
+
+def _usable(kind: EngineKind) -> str:
+    return "a CUDA device is usable" if kind.device == "cuda" else f"{kind.name} is usable"

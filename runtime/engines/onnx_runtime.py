@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.engines.engine import EngineDescription
+from runtime.engines.engine import EngineDescription, NetworkFile
 from runtime.errors import BundleError, DeviceError
 
-__all__ = ["NetworkFile", "OnnxRuntimeEngine", "cuda_is_usable"]
+__all__ = ["OnnxRuntimeEngine", "Plugin", "cuda_is_usable", "library_version"]
 
 _SILENT = 4
 """Only fatal messages: every other one comes as an exception too, and a pipe stays clean."""
@@ -32,13 +31,30 @@ def cuda_is_usable() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-@dataclass(frozen=True)
-class NetworkFile:
-    """An ONNX file, the file of weights that did not fit into it, and the precision of its arithmetic."""
+def library_version() -> str:
+    """Of ONNX Runtime."""
+    import onnxruntime
 
-    path: Path
-    weights: Path | None = None
-    precision: str = "fp32"
+    return str(onnxruntime.__version__)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An execution provider that comes as a library of its own.
+
+    Attributes:
+        name: Of the engine, for the report.
+        provider: What ONNX Runtime calls it.
+        library: Path of the library.
+        options: Of the provider.
+        version: Of the library.
+    """
+
+    name: str
+    provider: str
+    library: str
+    options: dict[str, str]
+    version: str
 
 
 class OnnxRuntimeEngine:
@@ -49,6 +65,7 @@ class OnnxRuntimeEngine:
         device: Where to run.
         threads: CPU threads inside one operator.
         reason: Why this engine was chosen, for the report.
+        plugin: What runs the network in place of ONNX Runtime's own; all of it, or it is an error.
 
     Raises:
         BundleError: The file is not a network this library can load.
@@ -56,7 +73,12 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(
-        self, network: NetworkFile, device: Literal["cpu", "cuda"], threads: int, reason: str
+        self,
+        network: NetworkFile,
+        device: Literal["cpu", "cuda"],
+        threads: int,
+        reason: str,
+        plugin: Plugin | None = None,
     ) -> None:
         import onnxruntime
 
@@ -75,14 +97,16 @@ class OnnxRuntimeEngine:
             options.add_external_initializers_from_files_in_memory([network.weights.name], held, sizes)
         options.enable_cpu_mem_arena = False  # the arena keeps every tile's high-water mark for good
         providers = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}[device]
-        if providers[0] not in onnxruntime.get_available_providers():
+        how: dict[str, Any] = {"providers": providers}
+        if plugin is not None:
+            _add_plugin(onnxruntime, options, plugin)
+            providers, how = [plugin.provider], {}
+        elif providers[0] not in onnxruntime.get_available_providers():
             raise DeviceError("this ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
         onnxruntime.set_default_logger_severity(_SILENT)
         try:
             # Its own fallback prints to standard output and would hide that the device is not there.
-            self._session = onnxruntime.InferenceSession(
-                str(network.path), options, providers=providers, enable_fallback=0
-            )
+            self._session = onnxruntime.InferenceSession(str(network.path), options, enable_fallback=0, **how)
         except Exception as error:
             if device == "cuda" and type(error).__name__ not in _WRONG_FILE:
                 raise DeviceError(f"CUDA cannot be used ({_first_line(error)}); use --device cpu") from error
@@ -92,8 +116,10 @@ class OnnxRuntimeEngine:
         if self._session.get_providers()[0] != providers[0]:
             raise DeviceError("ONNX Runtime fell back to the CPU: no usable CUDA device; use --device cpu")
         where = "cpu" if device == "cpu" else "cuda:0"
-        name = f"onnxruntime-{device}"
-        self._description = EngineDescription(name, where, network.precision, onnxruntime.__version__, reason)
+        name, version = f"onnxruntime-{device}", str(onnxruntime.__version__)
+        if plugin is not None:
+            name, version = plugin.name, f"{plugin.version} (ONNX Runtime {version})"
+        self._description = EngineDescription(name, where, network.precision, version, reason)
 
     @property
     def description(self) -> EngineDescription:
@@ -131,6 +157,27 @@ class OnnxRuntimeEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._session
+
+
+def _add_plugin(onnxruntime: Any, options: Any, plugin: Plugin) -> None:
+    """Let a session run with a provider's library, and with nothing else.
+
+    Raises:
+        DeviceError: The library cannot be loaded, or finds no device.
+    """
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        if not any(item.ep_name == plugin.provider for item in onnxruntime.get_ep_devices()):
+            onnxruntime.register_execution_provider_library(plugin.provider, plugin.library)
+        devices = [item for item in onnxruntime.get_ep_devices() if item.ep_name == plugin.provider]
+        if devices:
+            options.add_provider_for_devices(devices[:1], plugin.options)
+    except Exception as error:
+        raise DeviceError(
+            f"{plugin.name} cannot be used ({_first_line(error)}); use another engine, or --device cpu"
+        ) from error
+    if not devices:
+        raise DeviceError(f"{plugin.name} finds no device that it can use; use --device cpu")
 
 
 def _first_line(error: Exception) -> str:

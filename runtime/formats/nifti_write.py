@@ -24,7 +24,7 @@ _SPATIAL_FIELDS = (
 )
 
 
-def write_labels(path: Path, labels: Labels, like: Path | None) -> None:
+def write_labels(path: Path, labels: Labels, like: Path | None, unqualified: bool = False) -> None:
     """Write a label map as uint8 NIfTI-1, gzip-compressed when `path` ends in ".gz".
 
     Our arrays are C-contiguous and NIfTI stores the first axis fastest, so the axes and affine
@@ -36,6 +36,7 @@ def write_labels(path: Path, labels: Labels, like: Path | None) -> None:
         labels: The label map.
         like: The image file that the labels belong to (NIfTI or MGH): its sform and qform are
             copied bit by bit with their codes. None for a DICOM series: code 1 (scanner).
+        unqualified: Say in the header's description that the engine was not qualified.
 
     Raises:
         ImageError: The labels do not lie on the grid of `like`.
@@ -47,6 +48,8 @@ def write_labels(path: Path, labels: Labels, like: Path | None) -> None:
     voxels = labels.voxels.T
     affine = np.ascontiguousarray(labels.affine[:, [2, 1, 0, 3]])
     header = _header(voxels, affine) if like is None else _header_like(voxels, affine, like)
+    if unqualified:
+        header["descrip"] = _DESCRIPTION + b", UNQUALIFIED engine"
     content = (header.binaryblock, b"\0\0\0\0", labels.voxels.data)
     with whole_file(path) as part, part.open("wb") as file:
         if path.suffix == ".gz":

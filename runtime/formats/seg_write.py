@@ -44,12 +44,14 @@ class SegOptions:
             slice. Old viewers (OHIF 2, some 3.x) count frames instead of reading positions and
             show the mask shifted (MONAI Deploy App SDK issue 397): give them False.
         created: Creation time; now when None. A fixed time makes the file itself reproducible.
+        unqualified: Say in the descriptions of series and content that the engine was not qualified.
     """
 
     series_number: int = 9100
     parameters: Mapping[str, str] = field(default_factory=dict)
     omit_empty_frames: bool = True
     created: datetime | None = None
+    unqualified: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def write_seg(
     kernels = kernels or open_kernels()
     content = slice_content(labels.voxels, kernels)
     segments, empty = _segments(labels, structures, content, chosen.omit_empty_frames)
-    series_uid = _series_uid(series, structures, identity)
+    series_uid = _series_uid(series, structures, identity, chosen.unqualified)
     if not segments:
         return SegWritten({}, empty, series_uid, None)
     # Beside the headers: hashing needs no interpreter and takes as long as they do.
@@ -169,8 +171,10 @@ def _segments(
     return segments, tuple(empty)
 
 
-def _series_uid(series: Series, structures: Sequence[Structure], identity: ModelIdentity) -> str:
-    names = [structure.name for structure in structures]
+def _series_uid(
+    series: Series, structures: Sequence[Structure], identity: ModelIdentity, unqualified: bool
+) -> str:
+    names = [*(structure.name for structure in structures), *(["unqualified"] * unqualified)]
     return derived_uid("seg", series.uid, identity.bundle_sha256, identity.product_version, *names)
 
 
@@ -194,7 +198,7 @@ def _make(
     presence[shown.index(used[0])] = True
     presence[shown.index(used[-1]), ..., 0] = True
     algorithm = identify_algorithm(identity, options.parameters)
-    created = options.created or datetime.now()
+    created, doubt = options.created or datetime.now(), options.unqualified
     try:
         return highdicom.seg.Segmentation(
             source_images=sources,
@@ -214,9 +218,11 @@ def _make(
             device_serial_number=long_string(identity.bundle_sha256),
             omit_empty_frames=options.omit_empty_frames,
             content_label="RESEARCH_USE",
-            content_description="Automatic segmentation. RESEARCH USE ONLY",
+            content_description=f"Automatic segmentation. {'UNQUALIFIED ENGINE. ' * doubt}RESEARCH USE ONLY",
             content_qualification="RESEARCH",
-            series_description=long_string(f"RESEARCH USE {MAKER} {identity.name} {identity.version}"),
+            series_description=long_string(
+                f"RESEARCH USE {'UNQUALIFIED ' * doubt}{MAKER} {identity.name} {identity.version}"
+            ),
             series_date=created.date(),
             series_time=created.time(),
             content_date=created.date(),

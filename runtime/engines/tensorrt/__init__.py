@@ -1,0 +1,1 @@
+"""Run a network with TensorRT: built once in a process of its own, kept on disk, put on our own stream."""
