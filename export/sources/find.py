@@ -12,7 +12,7 @@ from runtime.errors import UsageError
 
 __all__ = ["KINDS", "Choice", "Kind", "kind_of", "read_source"]
 
-Kind = Literal["onnx", "nnunet", "monai", "training"]
+Kind = Literal["onnx", "nnunet", "monai", "training", "gguf"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -50,14 +50,16 @@ def kind_of(path: Path) -> Kind:
         return "nnunet"
     if (path / "configs" / "metadata.json").is_file():
         return "monai"
+    if path.suffix == ".gguf" or (path / "config.json").is_file():
+        return "gguf"
     raise UsageError(
         f"{path} is no ONNX file, no nnU-Net results folder (plans.json), no MONAI bundle "
-        f"(configs/metadata.json) and no training; use --kind with one of {', '.join(KINDS)} to insist"
+        f"(configs/metadata.json), no checkpoint folder (config.json), no GGUF file and no training; use --kind with one of {', '.join(KINDS)} to insist"
     )
 
 
 def read_source(path: Path, kind: Kind | None, choice: Choice, work: Path) -> SourceModel:
-    """Read a source of any kind but a training of ours, which has several networks.
+    """Read a source of any kind that is one segmentation network.
 
     Args:
         path: A file or a folder.
