@@ -1,4 +1,4 @@
-"""Tiny random language models as transformers writes them, with tokenizers trained here; LoRA folders as peft's."""
+"""Tiny random language models as transformers writes them, with tokenizers trained here; LoRA as peft's."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ torch = pytest.importorskip("torch", reason="torch is installed for training onl
 transformers = pytest.importorskip("transformers", reason="it is installed beside torch (make check)")
 
 from safetensors.torch import save_file  # noqa: E402
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
-from tokenizers import processors, trainers  # noqa: E402
+from tokenizers import (  # noqa: E402  # noqa: E402
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 KINDS = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 SPECIAL = ("<|begin|>", "<|end|>", "<|turn|>")
-WORDS = (
-    "the lesion in the left frontal lobe of the brain is bright on T2 and FLAIR and dark on T1 1234 "
-    "It's can't we'll they're outline segment caf\u00e9 \u5de6\u80ba\u7d50\u7bc0 \u043b\u0435\u0433\u043a\u043e\u0435"
-).split()
+WORDS = [
+    "the lesion in the left frontal lobe of the brain is bright on T2 and FLAIR and dark on T1 1234",
+    "It's can't we'll they're outline segment caf\u00e9 \u5de6\u80ba\u7d50\u7bc0 \u043b\u0435\u0433",
+]
 CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CUTS = {
@@ -55,7 +64,7 @@ def write_tokenizer(folder: Path, pre: str = "llama-bpe", begins: bool = True) -
         tokenizer.normalizer = normalizers.NFC()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([" ".join(WORDS)] * 4, trainer)
+    tokenizer.train_from_iterator(WORDS * 4, trainer)
     tokenizer.add_special_tokens(list(SPECIAL))
     tokenizer.add_tokens([AddedToken("<box>", special=False, normalized=False)])
     if begins:
@@ -87,7 +96,21 @@ def _varint(value: int) -> bytes:
 def write_pieces(folder: Path, **trainer: int) -> int:
     """Write a SentencePiece file as LLaMA 2 has it; returns how many pieces it has."""
     made = ["\u2581" + word for word in ("the", "les", "lesion", "in", "scan")]
-    parts = ["\u2581t", "he", "\u2581l", "es", "\u2581les", "io", "ion", "\u2581i", "\u2581s", "can", "an", "ca", "\u2581in"]
+    parts = [
+        "\u2581t",
+        "he",
+        "\u2581l",
+        "es",
+        "\u2581les",
+        "io",
+        "ion",
+        "\u2581i",
+        "\u2581s",
+        "can",
+        "an",
+        "ca",
+        "\u2581in",
+    ]
     words = list(dict.fromkeys(parts + made))
     letters = ["\u2581", *(chr(code) for code in range(0x21, 0x7F)), "\u00e9"]
     rows = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
@@ -99,7 +122,9 @@ def write_pieces(folder: Path, **trainer: int) -> int:
         data += _field(1, piece + _varint(3 << 3) + _varint(kind))
     settings = {3: 2, 35: 1} | {int(name[1:]): value for name, value in trainer.items()}
     data += _field(2, b"".join(_varint(number << 3) + _varint(value) for number, value in settings.items()))
-    normaliser = _field(1, b"identity") + b"".join(_varint(n << 3) + _varint(v) for n, v in ((3, 1), (4, 0), (5, 1)))
+    normaliser = _field(1, b"identity") + b"".join(
+        _varint(n << 3) + _varint(v) for n, v in ((3, 1), (4, 0), (5, 1))
+    )
     (folder / "tokenizer.model").write_bytes(data + _field(3, normaliser))
     settings_of = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings_of))
@@ -141,8 +166,16 @@ def write_lora(
     """An adapter as peft writes it; returns what each module's matrix gains."""
     folder.mkdir()
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_rslora": False, "bias": "none"}
-    config |= {"target_modules": sorted({name.rpartition(".")[2] for name in modules}), "fan_in_fan_out": False}
-    config |= {"lora_dropout": 0.05, "modules_to_save": None, "task_type": "CAUSAL_LM", "use_dora": False} | settings
+    config |= {
+        "target_modules": sorted({name.rpartition(".")[2] for name in modules}),
+        "fan_in_fan_out": False,
+    }
+    config |= {
+        "lora_dropout": 0.05,
+        "modules_to_save": None,
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+    } | settings
     (folder / "adapter_config.json").write_text(json.dumps(config))
     torch.manual_seed(6)
     rank, tensors, gains = config["r"], {}, {}

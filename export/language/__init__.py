@@ -1,1 +1,1 @@
-"""A language model of a checkpoint folder becomes a GGUF file that llama.cpp answers from as its source does."""
+"""Language models of checkpoint folders as GGUF files, from which llama.cpp answers as their source does."""

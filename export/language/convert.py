@@ -61,10 +61,8 @@ def export_language(source: Path, out: Path, wanted: Wanted) -> tuple[Path, tupl
     """
     with _place(out, wanted.force) as work:
         model = work / MODEL
-        if source.is_file():
-            proofs = _copied(source, model, wanted)
-        else:
-            proofs = _converted(source, model, wanted)
+        make = _copied if source.is_file() else _converted
+        proofs = make(source, model, wanted)
         header = read_header(model)
         digest = file_sha256(model)
         proofs = (*proofs, Proof(f"sha256 of the file: {digest}"))
@@ -138,15 +136,16 @@ def _place(out: Path, force: bool) -> Iterator[Path]:
             yield work
             work.chmod(0o755)  # unlike a result it holds no patient data
         return
-    check_file(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as name:
+    _check_file(out, force)
+    parent = next(folder for folder in out.resolve().parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=parent) as name:
         yield Path(name)
+        out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(out) as part:
             (Path(name) / MODEL).rename(part)
 
 
-def check_file(out: Path, force: bool) -> None:
+def _check_file(out: Path, force: bool) -> None:
     """Refuse a file early, before any work is done for it.
 
     Raises:

@@ -5,11 +5,12 @@ Source: the keys of llama.cpp's loaders (`llm_load_hparams`, `llm_load_vocab`).
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from export.language.config import LanguageConfig
 from export.language.tokens import Vocabulary
@@ -22,6 +23,7 @@ Plain = Literal["F32", "F16", "BF16"]
 """Types that are written here; the others are llama.cpp's own quantiser's."""
 
 _LARGEST_HALF = 65504.0
+_ROTARY = "rope_freqs.weight"
 
 
 def write_gguf(path: Path, name: str, weights: Weights, vocabulary: Vocabulary, precision: Plain) -> None:
@@ -53,29 +55,35 @@ def write_gguf(path: Path, name: str, weights: Weights, vocabulary: Vocabulary, 
     writer.add_quantization_version(2)
     _add_sizes(writer, config)
     _add_vocabulary(writer, vocabulary)
-    if config.rotary.kind == "llama3":
-        divisors = np.array(config.rotary.divisors(config.head_width), np.float32)
-        writer.add_tensor_info("rope_freqs.weight", divisors.shape, divisors.dtype, divisors.nbytes)
-    for ours, theirs in weights.names.items():
-        shape = tuple(weights.tensors[theirs].shape)
-        stored = kind if len(shape) == 2 else GGMLQuantizationType.F32
-        size = int(np.prod(shape)) * (4 if stored == GGMLQuantizationType.F32 else 2)
-        dtype = np.dtype(np.float32 if stored == GGMLQuantizationType.F32 else np.float16)
-        writer.add_tensor_info(ours, shape, dtype, size, raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    if config.rotary.kind == "llama3":
-        writer.write_tensor_data(divisors)
-    for ours, theirs in weights.names.items():
-        tensor = weights.stored(ours)
-        if tensor.ndim == 2 and precision == "F16" and tensor.abs().max() > _LARGEST_HALF:
-            raise BundleError(
-                f"{theirs} holds {tensor.abs().max():.3g}, which F16 cannot; use --type BF16 or F32"
-            )
-        stored = kind if tensor.ndim == 2 else GGMLQuantizationType.F32
-        writer.write_tensor_data(quantize(tensor.to(torch.float32).numpy(), stored))
-    writer.close()
+    stored = {name: kind if len(shape) == 2 else GGMLQuantizationType.F32 for name, shape in _shapes(weights)}
+    for name, shape in _shapes(weights):
+        size = int(np.prod(shape)) * (4 if stored[name] == GGMLQuantizationType.F32 else 2)
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=stored[name])
+    with closing(writer):
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name, _ in _shapes(weights):
+            values = _values(weights, name)
+            if precision == "F16" and not np.abs(values).max() <= _LARGEST_HALF:
+                raise BundleError(
+                    f"{weights.names.get(name, name)} holds {np.abs(values).max():.3g}, which F16 cannot; "
+                    "use --type BF16 or F32"
+                )
+            writer.write_tensor_data(quantize(values, stored[name]))
+
+
+def _shapes(weights: Weights) -> list[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the file, rows first."""
+    config = weights.config
+    made = [(name, tuple(weights.tensors[theirs].shape)) for name, theirs in weights.names.items()]
+    return [(_ROTARY, (config.head_width // 2,)), *made] if config.rotary.kind == "llama3" else made
+
+
+def _values(weights: Weights, name: str) -> NDArray[np.float32]:
+    if name == _ROTARY:
+        return np.array(weights.config.rotary.divisors(weights.config.head_width), np.float32)
+    return np.asarray(weights.stored(name).numpy(), np.float32)
 
 
 def _add_sizes(writer: Any, config: LanguageConfig) -> None:

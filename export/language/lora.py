@@ -52,7 +52,13 @@ def merged(weights: Weights, folder: Path) -> Weights:
     """
     path = folder / "adapter_config.json"
     document = read_object(path)
-    for name in ("modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "megatron_config"):
+    for name in (
+        "modules_to_save",
+        "rank_pattern",
+        "alpha_pattern",
+        "layers_to_transform",
+        "megatron_config",
+    ):
         if document.get(name):
             raise BundleError(f"{path}: {name} is not supported; merge the adapter with peft first")
     known = {field.name for field in dataclasses.fields(_Settings)}
@@ -77,15 +83,15 @@ def merged(weights: Weights, folder: Path) -> Weights:
                 raise BundleError(f"{folder}: {modules[name]!r} lacks lora_{side}; copy the adapter again")
             if tuple(pair[side].shape) != shape:
                 raise BundleError(
-                    f"{folder}: lora_{side} of {modules[name]!r} has shape {tuple(pair[side].shape)}, expected "
-                    f"{shape}; it is an adapter of another model"
+                    f"{folder}: lora_{side} of {modules[name]!r} has shape {tuple(pair[side].shape)}, "
+                    f"expected {shape}; it is an adapter of another model"
                 )
         updates[name] = Update(pair["A"], pair["B"], scale)
     return dataclasses.replace(weights, updates=updates)
 
 
 def _targets(described: object, modules: dict[str, str], path: Path) -> set[str]:
-    """Matrices by llama.cpp's names that `target_modules` means: last names, or an expression for whole ones."""
+    """Matrices that `target_modules` means, by llama.cpp's names: last names, or an expression for all."""
     matrices = {
         ours: module
         for ours, module in modules.items()

@@ -57,7 +57,9 @@ def ask_tokens(model: Path, texts: Sequence[str], special: Sequence[str], work: 
         BundleError: llama.cpp cannot read the file.
     """
     out = work / "tokens.json"
-    _run({"do": "tokens", "model": str(model), "texts": [*texts], "special": [*special], "out": str(out)}, work)
+    _run(
+        {"do": "tokens", "model": str(model), "texts": [*texts], "special": [*special], "out": str(out)}, work
+    )
     found: list[list[int]] = json.loads(out.read_text())
     return found
 

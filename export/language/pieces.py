@@ -55,7 +55,13 @@ def read_pieces(path: Path) -> PieceFile:
     """
     data = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else b""
     try:
-        texts, scores, kinds, trainer, normaliser = [], [], [], dict[int, int | bytes](), dict[int, int | bytes]()
+        texts, scores, kinds, trainer, normaliser = (
+            [],
+            [],
+            [],
+            dict[int, int | bytes](),
+            dict[int, int | bytes](),
+        )
         for number, value in _fields(data):
             if number == 1 and isinstance(value, bytes):
                 piece = dict(_fields(value))
@@ -71,12 +77,16 @@ def read_pieces(path: Path) -> PieceFile:
     if not texts or not all(1 <= kind <= 6 for kind in kinds):
         raise BundleError(f"{path} is no SentencePiece file; copy it again")
     if trainer.get(3, 1) != _BYTE_PAIRS or not trainer.get(35, 0):
-        raise BundleError(f"{path} is no byte-pair model with a piece for every byte; others cannot be exported")
+        raise BundleError(
+            f"{path} is no byte-pair model with a piece for every byte; others cannot be exported"
+        )
     # identity: no table of replacements; spaces neither removed nor left as they are
     if normaliser.get(2) or normaliser.get(4, 1) or not normaliser.get(5, 1):
         raise BundleError(f"{path} normalises text, which llama.cpp does not; it cannot be exported")
     adds_space = bool(normaliser.get(3, 1))
-    unknown, begin, end = (_signed(int(trainer.get(field, default))) for field, default in ((40, 0), (41, 1), (42, 2)))
+    unknown, begin, end = (
+        _signed(int(trainer.get(field, default))) for field, default in ((40, 0), (41, 1), (42, 2))
+    )
     for number in (unknown, begin, end):
         if number >= len(texts):
             raise BundleError(f"{path}: a special piece lies outside its {len(texts)} pieces; copy it again")
@@ -115,7 +125,9 @@ def bpe_of(pieces: PieceFile) -> Tokenizer:
     )
     before = [normalizers.Prepend(_SPACE)] if pieces.adds_space else []
     made.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", _SPACE)])
-    made.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     return made
 
 

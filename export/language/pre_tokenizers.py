@@ -37,7 +37,7 @@ def pre_tokenizer_name(document: dict[str, object], path: Path) -> str:
     Raises:
         BundleError: It is no byte-level BPE, or cuts text in a way that is not known.
     """
-    model: Any = document.get("model") or {}
+    model: Any = document.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
         kind = model.get("type") if isinstance(model, dict) else model
         raise BundleError(f"{path}: the tokenizer is {kind!r}, not BPE; other kinds cannot be exported here")
@@ -47,16 +47,16 @@ def pre_tokenizer_name(document: dict[str, object], path: Path) -> str:
         if model.get(name):
             raise BundleError(f"{path}: {name} is not known to llama.cpp; this tokenizer cannot be exported")
     cut = _cut(document.get("pre_tokenizer"))
-    name = _NAMES.get((cut, bool(model.get("ignore_merges"))))
+    found = _NAMES.get((cut, bool(model.get("ignore_merges"))))
     normal: Any = document.get("normalizer")
-    if name == "qwen2" and normal == {"type": "NFC"}:
+    if found == "qwen2" and normal == {"type": "NFC"}:
         normal = None  # llama.cpp normalises nothing; texts that are in that form are split alike
-    if name is None or normal is not None:
+    if found is None or normal is not None:
         raise BundleError(
             f"{path}: how it cuts text (pre_tokenizer, normalizer) is none of those known here "
             f"({', '.join(sorted(_NAMES.values()))}); llama.cpp would guess, so it is not exported"
         )
-    return name
+    return found
 
 
 def _cut(described: Any) -> str:

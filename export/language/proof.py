@@ -50,16 +50,18 @@ def prove_tokens(model: Path, vocabulary: Vocabulary, work: Path) -> Proof:
         wanted = vocabulary.reference.encode(text, add_special_tokens=False).ids
         if tokens != wanted:
             raise BundleError(
-                f"llama.cpp splits {text[:40]!r} into the tokens {tokens[:12]}, the tokenizer into {wanted[:12]}; "
-                "nothing was written"
+                f"llama.cpp splits {text[:40]!r} into the tokens {tokens[:12]}, the tokenizer into "
+                f"{wanted[:12]}; nothing was written"
             )
     for number, tokens in zip(special, found[len(tried) :], strict=True):
         if tokens != [number]:
             raise BundleError(
-                f"llama.cpp reads {vocabulary.tokens[number][:40]!r} as the tokens {tokens[:12]}, not as {number}; "
-                "nothing was written"
+                f"llama.cpp reads {vocabulary.tokens[number][:40]!r} as the tokens {tokens[:12]}, not as "
+                f"{number}; nothing was written"
             )
-    return Proof(f"tokens: {len(tried)} texts and {len(special)} special tokens are split as by the tokenizer")
+    return Proof(
+        f"tokens: {len(tried)} texts and {len(special)} special tokens are split as by the tokenizer"
+    )
 
 
 def prove_logits(model: Path, precision: str, weights: Weights, vocabulary: Vocabulary, work: Path) -> Proof:
@@ -96,13 +98,16 @@ def _same(answer: Answer, wanted: NDArray[np.float32], precision: str) -> Proof:
     limit = MOST_DIFFERENCE[precision] * min(1.0, float(wanted.std(axis=1).min()))
     if not worst <= limit:
         raise BundleError(
-            f"{precision}: logits differ from the source by {worst:.2g}, more than {limit:.1g}; nothing was written"
+            f"{precision}: logits differ from the source by {worst:.2g}, more than {limit:.1g}; "
+            "nothing was written"
         )
     chosen = np.take_along_axis(wanted, answer.tokens[:, None], axis=1)[:, 0]
     behind = wanted.max(axis=1) - chosen
     same = int((behind == 0).sum())
     if not (behind <= 2 * limit).all():
-        raise BundleError(f"{precision}: only {same} of {count} greedy tokens are the source's; nothing was written")
+        raise BundleError(
+            f"{precision}: only {same} of {count} greedy tokens are the source's; nothing was written"
+        )
     ties = f", {count - same} beside it a tie within the limit" if same < count else ""
     return Proof(
         f"{precision}: logits differ from the source by {worst:.1e} (limit {limit:.0e}), "
@@ -116,8 +121,8 @@ def _close(answer: Answer, wanted: NDArray[np.float32], precision: str) -> Proof
     limit = MOST_DIVERGENCE[precision]
     if not divergence <= limit:
         raise BundleError(
-            f"{precision}: {divergence:.2g} nats a token from the source, more than {limit}; nothing was written, "
-            "use a --type of more bits"
+            f"{precision}: {divergence:.2g} nats a token from the source, more than {limit}; "
+            "nothing was written, use a --type of more bits"
         )
     same, count = int((wanted.argmax(axis=1) == answer.tokens).sum()), len(wanted)
     worst = float(np.abs(answer.logits - wanted).max())

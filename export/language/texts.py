@@ -7,9 +7,9 @@ import random
 __all__ = ["PROMPT", "texts"]
 
 PROMPT = (
-    "The scan of the head shows a bright rim around a dark core in the left frontal lobe. There is oedema in the "
-    "white matter, the ventricles are not enlarged, and the midline lies where it should. Which structure should "
-    "be outlined next, and in which of the four series is it seen best?"
+    "The scan of the head shows a bright rim around a dark core in the left frontal lobe. There is oedema in "
+    "the white matter, the ventricles are not enlarged, and the midline lies where it should. Which "
+    "structure should be outlined next, and in which of the four series is it seen best?"
 )
 """What a model answers to be compared; no right answer is expected."""
 
@@ -41,7 +41,10 @@ _TEXTS = (
     "   ",
     "a",
 )
-_LETTERS = "aabcdeefghiilmnoorsttuvwxyzABCDEFGXYZ0123456789      \n\t.,;:!?'\"-_()/[]{}<>=+*&%$#@\u00e9\u00e4\u0436\u4e2d"
+_LETTERS = (
+    "aabcdeefghiilmnoorsttuvwxyzABCDEFGXYZ0123456789      \n\t.,;:!?'\"-_()/[]{}<>=+*&%$#@"
+    "\u00e9\u00e4\u0436\u4e2d"
+)
 _RANDOM, _LONGEST = 200, 60
 
 

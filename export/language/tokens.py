@@ -101,8 +101,8 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
 
 def _byte_pairs(folder: Path) -> Vocabulary:
     path = folder / "tokenizer.json"
-    reference, document = _library(path), read_object(path)
-    pre = pre_tokenizer_name(document, path)
+    document = read_object(path)
+    pre, reference = pre_tokenizer_name(document, path), _library(path)
     model: Any = document["model"]
     added: Any = document.get("added_tokens") or []
     numbers = dict(model["vocab"])
@@ -122,7 +122,7 @@ def _byte_pairs(folder: Path) -> Vocabulary:
 
 
 def _ordered(numbers: dict[str, int], path: Path) -> tuple[str, ...]:
-    """Tokens by number, which must be 0, 1, 2 …"""
+    """Tokens by number, without a gap."""
     tokens = tuple(sorted(numbers, key=numbers.__getitem__))
     if [numbers[token] for token in tokens] != list(range(len(tokens))):
         raise BundleError(f"{path}: its tokens are not numbered 0, 1, 2 …; copy the tokenizer again")
@@ -138,7 +138,9 @@ def _sentence_pieces(folder: Path) -> Vocabulary:
         kind = TokenKind.CONTROL if text in controls else TokenKind.USER_DEFINED
         if number < len(pieces.texts):
             if tokens[number] != text:
-                raise BundleError(f"{folder}: token {number} is {tokens[number]!r} and {text!r}; copy it again")
+                raise BundleError(
+                    f"{folder}: token {number} is {tokens[number]!r} and {text!r}; copy it again"
+                )
             if kinds[number] == TokenKind.NORMAL:
                 kinds[number] = kind
             continue
@@ -147,7 +149,9 @@ def _sentence_pieces(folder: Path) -> Vocabulary:
         tokens.append(text)
         kinds.append(kind)
         scores.append(-1000.0)
-    reference = _library(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else bpe_of(pieces)
+    reference = (
+        _library(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else bpe_of(pieces)
+    )
     return Vocabulary(
         "llama",
         tuple(tokens),
@@ -175,7 +179,7 @@ def _added(folder: Path) -> tuple[dict[int, str], set[str]]:
 
 
 def _bounds_of(folder: Path, pieces: PieceFile) -> dict[str, Any]:
-    """Whether begin and end are added, where no tokenizer.json says it: as the folder says, or as LLaMA does."""
+    """Whether begin and end are added where no tokenizer.json says it: as the folder says, or LLaMA."""
     if (folder / "tokenizer.json").is_file():
         return {}
     settings = _settings(folder)
@@ -226,11 +230,17 @@ def _with_special_tokens(folder: Path, vocabulary: Vocabulary) -> Vocabulary:
     for name, ours in (("bos_token_id", "begin"), ("eos_token_id", "end")):
         value = config.get(name)
         first = value[0] if isinstance(value, list) and value else value
-        if isinstance(first, int) and 0 <= first < len(vocabulary.tokens) and getattr(vocabulary, ours) is None:
+        if (
+            isinstance(first, int)
+            and 0 <= first < len(vocabulary.tokens)
+            and getattr(vocabulary, ours) is None
+        ):
             found.setdefault(ours, first)
     vocabulary = dataclasses.replace(vocabulary, **found)
     if vocabulary.end is None:
-        raise BundleError(f"{folder}: nothing says what ends an answer; name eos_token in tokenizer_config.json")
+        raise BundleError(
+            f"{folder}: nothing says what ends an answer; name eos_token in tokenizer_config.json"
+        )
     kinds = list(vocabulary.kinds)
     for number in (vocabulary.begin, vocabulary.end):
         if number is not None and kinds[number] in (TokenKind.NORMAL, TokenKind.USER_DEFINED):
@@ -252,11 +262,13 @@ def _ends(folder: Path) -> set[int]:
     return {number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)}
 
 
-def _bounds(folder: Path, vocabulary: Vocabulary) -> dict[str, bool]:
+def _bounds(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
     """Whether the library puts begin and end around a text; where it does something else, that is refused."""
     if not (folder / "tokenizer.json").is_file():
         return {}
-    plain, whole = (vocabulary.reference.encode("scan", add_special_tokens=is_whole).ids for is_whole in (False, True))
+    plain, whole = (
+        vocabulary.reference.encode("scan", add_special_tokens=is_whole).ids for is_whole in (False, True)
+    )
     for adds_begin in (False, True):
         for adds_end in (False, True):
             before = [vocabulary.begin] if adds_begin else []

@@ -1,4 +1,4 @@
-"""Tensors of a language model under the names of llama.cpp; every one of a checkpoint is used, or it is refused.
+"""Tensors of a language model under llama.cpp's names; every one of a checkpoint is used, or it is refused.
 
 Source: the tensor names of llama.cpp (`gguf/tensor_mapping.py`), and the rotary layouts of both sides:
 transformers turns the first half of a head against the second, llama.cpp's `llama` turns neighbours.
@@ -135,21 +135,23 @@ def read_weights(config: LanguageConfig, tensors: Mapping[str, Tensor], source: 
         optional.add("output.weight")
     if strange:
         raise BundleError(
-            f"{source}: no place for {_listed(strange)}; it is another kind of network than its config.json says"
+            f"{source}: no place for {_listed(strange)}; "
+            "it is another kind of network than its config.json says"
         )
     if missing := [name for name in wanted if name not in names and name not in optional]:
         raise BundleError(f"{source}: nothing fills {_listed(missing)}; copy the whole checkpoint again")
     for place, name in names.items():
         if tuple(tensors[name].shape) != wanted[place] or not tensors[name].is_floating_point():
             raise BundleError(
-                f"{source}: {name!r} is {tensors[name].dtype} of shape {tuple(tensors[name].shape)}, expected "
-                f"floats of shape {wanted[place]}; copy the checkpoint again"
+                f"{source}: {name!r} is {tensors[name].dtype} of shape {tuple(tensors[name].shape)}, "
+                f"expected floats of shape {wanted[place]}; copy the checkpoint again"
             )
     if config.tied and "output.weight" in names:
         output, embedding = tensors[names.pop("output.weight")], tensors[names["token_embd.weight"]]
         if not torch.equal(output, embedding):
             raise BundleError(
-                f"{source}: config.json says that lm_head is the embedding (tie_word_embeddings), but it differs"
+                f"{source}: config.json says that lm_head is the embedding (tie_word_embeddings), "
+                "but it differs"
             )
     return Weights(config, tensors, names)
 
