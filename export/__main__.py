@@ -1,6 +1,6 @@
 """Make a trained model ready for the device, and prove that it answers as its source does.
 
-A segmentation network becomes a bundle, a language model a GGUF file for --llm.
+A segmentation network becomes a bundle, a language model a GGUF file for --llm, a SAM an image encoder.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ sources:
   a MONAI bundle        configs/metadata.json, configs/inference.json, models/model.pt or .ts
   a language model      folder with config.json (LLaMA, Mistral, Qwen 2 and 3), weights and tokenizer: becomes
                         FILE.gguf, or a folder with model.gguf and export.json; a .gguf is copied as it is
+  a SAM                 folder with config.json, or weights and --network: becomes a folder with its image
+                        encoder (model.onnx) and encoder.json
 
 examples:
   python -m export model.onnx --out bundles/liver
@@ -40,6 +42,12 @@ examples:
 exit codes: 0 done, 2 usage, 4 the source cannot be used or the export is not equal to it,
 7 destination, 1 a fault of this program
 """
+
+_NETWORKS = (
+    *("sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam", "mobile_sam", "lite_medsam"),
+    *(f"efficientvit_sam_{size}" for size in ("l0", "l1", "l2", "xl0", "xl1")),
+)
+"""Of `export.encoder`, which knows torch."""
 
 
 def _parser() -> CommandParser:
@@ -72,6 +80,7 @@ def _parser() -> CommandParser:
     )
     add("--type", choices=TYPES, help="of a language model's matrices (default: F16)")
     add("--lora", type=Path, metavar="DIR", help="adapter of peft, merged into a language model")
+    add("--network", choices=_NETWORKS, metavar="NAME", help=f"a SAM's: {', '.join(_NETWORKS)}")
     add("--force", action="store_true", help="replace what is there")
     return parser
 
@@ -97,7 +106,10 @@ def _export(options: argparse.Namespace) -> None:
     from runtime.errors import UsageError
     from runtime.formats.output_folder import check_destination
 
-    kind = options.kind or kind_of(options.source)
+    kind = options.kind or ("encoder" if options.network else kind_of(options.source))
+    if kind == "encoder":
+        _export_encoder(options)
+        return
     if kind == "gguf":
         _export_language(options)
         return
@@ -136,6 +148,23 @@ def _export_language(options: argparse.Namespace) -> None:
     for proof in proofs:
         print(proof.text)
     print(f"{model}: {model.stat().st_size / 1e6:.1f} MB")
+
+
+def _export_encoder(options: argparse.Namespace) -> None:
+    """A SAM's encoder is no bundle, so it has neither studies nor another precision."""
+    from export.about import read_about
+    from export.encoder import export_encoder
+    from runtime.errors import UsageError
+
+    if options.precision != "fp32" or options.golden or options.type is not None or options.lora is not None:
+        raise UsageError("an encoder has neither --precision nor --golden, --type or --lora")
+    if not options.source.exists():
+        raise UsageError(f"{options.source} does not exist")
+    licence = "unknown" if options.about is None else read_about(options.about).licence or "unknown"
+    model, proofs = export_encoder(options.source, options.out, options.network, licence, options.force)
+    for proof in proofs:
+        print(proof.text)
+    print(f"{model}: {sum(path.stat().st_size for path in model.parent.iterdir()) / 1e6:.1f} MB")
 
 
 def _export_training(options: argparse.Namespace, about: About | None) -> tuple[Bundle, tuple[Proof, ...]]:
