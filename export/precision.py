@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ __all__ = ["calibration_tiles", "lower", "to_half", "to_int8"]
 _KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization"]
 """Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
 _KEPT_PARTS = ["ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Softmax", "Exp"]
-_QUANTISED = ["Conv"]
+_CONVOLUTIONS, _PRODUCTS = ("Conv",), ("MatMul", "Gemm")
 _MOST_TILES = 8
 
 
@@ -76,18 +76,21 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(made)
 
 
-def to_int8(plain: Path, out: Path, tiles: Sequence[NDArray[np.float32]]) -> None:
+def to_int8(
+    plain: Path, out: Path, tiles: Sequence[NDArray[np.float32] | Mapping[str, NDArray[Any]]]
+) -> None:
     """Write the network with explicit quantisation of its convolutions, but for the first and the last.
 
+    A network of fewer than three convolutions is a transformer: its products with weights take their place.
     Symmetric int8, weights by output channel, activations by the range seen.
 
     Args:
         plain: The network in float32.
         out: The file to write.
-        tiles: What it is calibrated on, each (1, channels, …).
+        tiles: What it is calibrated on, each (1, channels, …); or, of several inputs, all by name.
 
     Raises:
-        BundleError: There is nothing to calibrate on, or no convolution between the first and the last.
+        BundleError: There is nothing to calibrate on, or nothing between the first and the last.
 
     Source:
         `onnxruntime.quantization.quantize_static`, in the form that TensorRT reads (Q/DQ pairs).
@@ -97,33 +100,44 @@ def to_int8(plain: Path, out: Path, tiles: Sequence[NDArray[np.float32]]) -> Non
     model = onnx.load(plain)
     for number, node in enumerate(model.graph.node):  # the quantiser knows nodes by their names
         node.name = node.name or f"node_{number}"
-    convolutions = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
-    if len(convolutions) < 3 or not tiles:
+    kinds, chosen = _CONVOLUTIONS, _weighted(model, _CONVOLUTIONS)
+    if len(chosen) < 3:
+        kinds, chosen = _PRODUCTS, _weighted(model, _PRODUCTS)
+    if len(chosen) < 3 or not tiles:
         raise BundleError("nothing is quantised: too few convolutions, or nothing to calibrate on")
+    feeds = [tile if isinstance(tile, Mapping) else {ends(model)[0].name: tile} for tile in tiles]
     with _quiet():
         quantize_static(
             model,
             out,
-            _Tiles(ends(model)[0].name, tiles),
+            _Tiles(feeds),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTISED,
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+            op_types_to_quantize=list(kinds),
+            nodes_to_quantize=chosen[1:-1],
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            # TensorRT reads no int32 biases: they stay as they are.
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
         )
+
+
+def _weighted(model: onnx.ModelProto, kinds: Sequence[str]) -> list[str]:
+    """Nodes of these kinds, in order, whose second input is a weight."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    weights |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
+    return [node.name for node in model.graph.node if node.op_type in kinds and node.input[1] in weights]
 
 
 class _Tiles:
     """Calibration data as the quantiser asks for it."""
 
-    def __init__(self, name: str, tiles: Sequence[NDArray[np.float32]]) -> None:
-        self._left = iter([{name: tile} for tile in tiles])
+    def __init__(self, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        self._left = iter(feeds)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, or None."""
+    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
+        """The next inputs, or None."""
         return next(self._left, None)
 
 
