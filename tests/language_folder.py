@@ -34,6 +34,9 @@ WORDS = [
     "the lesion in the left frontal lobe of the brain is bright on T2 and FLAIR and dark on T1 1234",
     "It's can't we'll they're outline segment caf\u00e9 \u5de6\u80ba\u7d50\u7bc0 \u043b\u0435\u0433",
 ]
+ATTENTION = {"model.layers.0.self_attn.q_proj": (64, 64), "model.layers.1.self_attn.q_proj": (64, 64)}
+VALUES = {f"model.layers.{layer}.self_attn.v_proj": (32, 64) for layer in range(2)}
+"""Modules that an adapter changes, and the shapes of their matrices."""
 CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CUTS = {

@@ -1,4 +1,4 @@
-"""Every kind of network in every precision: ONNX Runtime answers as the source does, and an engine is built."""
+"""Every kind of network in every precision: ONNX Runtime answers as its source, and an engine is built."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ CASES = {
     "unet 2-D": Case(lambda: plain_unet(2), (1, 64, 64), True),
     "unet 3-D": Case(lambda: plain_unet(3), (1, 32, 32, 32), True),
     "residual nnU-Net": Case(residual_nnunet, (1, 32, 32, 32), True),
-    "SwinUNETR": Case(swin_unetr, (1, 32, 32, 32), True),
+    "SwinUNETR": Case(swin_unetr, (1, 64, 64, 64), True),
     "SAM ViT": Case(sam_vit, (3, 64, 64)),
     "EVA ViT": Case(EvaEncoder, (3, 56, 56)),
     "encoder.onnx": Case(None, (), inputs={"image": (1, 5, 32, 32, 32)}),
