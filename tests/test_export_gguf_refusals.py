@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.language.tokens import read_vocabulary  # noqa: E402
 from runtime.errors import BundleError  # noqa: E402
-from tests.language_folder import ATTENTION, VALUES, language_folder, write_lora, write_tokenizer  # noqa: E402
+from tests.language_folder import (  # noqa: E402
+    ATTENTION,
+    VALUES,
+    language_folder,
+    write_lora,
+    write_tokenizer,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 Capture = pytest.CaptureFixture[str]
