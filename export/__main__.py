@@ -40,7 +40,7 @@ examples:
   python -m export vicuna-7b --lora adapter --type Q4_K_M --out vicuna.gguf
 
 exit codes: 0 done, 2 usage, 4 the source cannot be used or the export is not equal to it,
-7 destination, 1 a fault of this program
+5 llama.cpp is not there, 7 destination, 1 a fault of this program
 """
 
 _NETWORKS = (

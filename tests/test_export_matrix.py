@@ -111,8 +111,8 @@ class Case:
         segments: Whether its answer is scores of labels, learnt in `steps`.
         steps: Of learning them.
         inputs: Of a network of the bundle, by name.
-        int8: Least likeness that simple ranges reach in int8, where that is less than 0.99: of transformers, the
-            export of which is float32 (a mask decoder, an encoder) in any case.
+        int8: Least likeness that simple ranges reach in int8, where that is less than 0.99: transformers,
+            which the commands export in float32 only (mask decoder, image encoders).
     """
 
     make: Callable[[], nn.Module] | None
