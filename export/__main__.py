@@ -1,4 +1,7 @@
-"""Make a bundle from a trained model, and prove that it answers as its source does."""
+"""Make a trained model ready for the device, and prove that it answers as its source does.
+
+A segmentation network becomes a bundle, a language model a GGUF file for --llm, a SAM an image encoder.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,26 @@ sources:
   an nnU-Net v2 folder  plans.json, dataset.json, fold_0/checkpoint_final.pth …
   a training of ours    training/runs/NAME/last.pt of a plain network, or a configuration (zeus-head)
   a MONAI bundle        configs/metadata.json, configs/inference.json, models/model.pt or .ts
+  a language model      folder with config.json (LLaMA, Mistral, Qwen 2 and 3), weights and tokenizer: becomes
+                        FILE.gguf, or a folder with model.gguf and export.json; a .gguf is copied as it is
+  a SAM                 folder with config.json, or weights and --network: becomes a folder with its image
+                        encoder (model.onnx) and encoder.json
 
 examples:
   python -m export model.onnx --out bundles/liver
   python -m export nnUNetTrainer__nnUNetPlans__3d_fullres --out bundles/spleen --about spleen.json
   python -m export model.onnx --out bundles/liver8 --precision int8 --golden study/
+  python -m export vicuna-7b --lora adapter --type Q4_K_M --out vicuna.gguf
 
 exit codes: 0 done, 2 usage, 4 the source cannot be used or the export is not equal to it,
-7 destination, 1 a fault of this program
+5 llama.cpp is not there, 7 destination, 1 a fault of this program
 """
+
+_NETWORKS = (
+    *("sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam", "mobile_sam", "lite_medsam"),
+    *(f"efficientvit_sam_{size}" for size in ("l0", "l1", "l2", "xl0", "xl1")),
+)
+"""Of `export.encoder`, which knows torch."""
 
 
 def _parser() -> CommandParser:
@@ -43,11 +57,12 @@ def _parser() -> CommandParser:
         epilog=_EXAMPLES,
     )
     from export.convert import Precision
+    from export.language.convert import TYPES
     from export.sources.find import KINDS
 
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="file or folder, see below")
-    add("--out", type=Path, required=True, metavar="BUNDLE", help="new folder for the bundle")
+    add("--out", type=Path, required=True, metavar="BUNDLE", help="new folder, or FILE.gguf")
     add("--kind", choices=KINDS, help="insist on a kind of source (default: told by its content)")
     add("--about", type=Path, metavar="FILE", help="sidecar: names, codes and what else the source lacks")
     add("--precision", choices=get_args(Precision), default="fp32", help="default: fp32")
@@ -63,7 +78,10 @@ def _parser() -> CommandParser:
         metavar="FILE",
         help="JSON lines of benchmarks.accuracy, for a training of ours",
     )
-    add("--force", action="store_true", help="replace a bundle that is there")
+    add("--type", choices=TYPES, help="of a language model's matrices (default: F16)")
+    add("--lora", type=Path, metavar="DIR", help="adapter of peft, merged into a language model")
+    add("--network", choices=_NETWORKS, metavar="NAME", help=f"a SAM's: {', '.join(_NETWORKS)}")
+    add("--force", action="store_true", help="replace what is there")
     return parser
 
 
@@ -85,14 +103,24 @@ def _export(options: argparse.Namespace) -> None:
     from export.convert import Wanted, export_model
     from export.sources.find import Choice, kind_of, read_source
     from export.writing import MANIFEST
+    from runtime.errors import UsageError
     from runtime.formats.output_folder import check_destination
 
+    kind = options.kind or ("encoder" if options.network else kind_of(options.source))
+    if kind == "encoder":
+        _export_encoder(options)
+        return
+    if kind == "gguf":
+        _export_language(options)
+        return
+    if options.type is not None or options.lora is not None:
+        raise UsageError("--type and --lora are for language models")
     check_destination(options.out, options.force, ours=MANIFEST)
     about = None if options.about is None else read_about(options.about)
     folds = tuple(part.strip() for part in (options.folds or "").split(",") if part.strip())
     choice = Choice(about, folds, not options.no_mirror, options.checkpoint)
     golden = tuple(tuple(study) for study in options.golden)
-    if (options.kind or kind_of(options.source)) == "training":
+    if kind == "training":
         bundle, proofs = _export_training(options, about)
     else:
         with TemporaryDirectory(prefix="zeus-edge-") as name:
@@ -103,6 +131,40 @@ def _export(options: argparse.Namespace) -> None:
         print(proof.text)
     size = sum(path.stat().st_size for path in bundle.folder.iterdir())
     print(f"{bundle.folder}: {size / 1e6:.1f} MB, bundle {bundle.identity.bundle_sha256[:12]}")
+
+
+def _export_language(options: argparse.Namespace) -> None:
+    """A GGUF file has a precision of its own (`--type`) and is compared with its source, not on studies."""
+    from export.language.convert import Wanted, export_language
+    from runtime.errors import UsageError
+
+    if options.precision != "fp32" or options.golden or options.about is not None:
+        raise UsageError("a language model has --type, and neither --precision nor --golden nor --about")
+    if not options.source.exists():
+        raise UsageError(f"{options.source} does not exist")
+    model, proofs = export_language(
+        options.source, options.out, Wanted(options.type, options.lora, options.force)
+    )
+    for proof in proofs:
+        print(proof.text)
+    print(f"{model}: {model.stat().st_size / 1e6:.1f} MB")
+
+
+def _export_encoder(options: argparse.Namespace) -> None:
+    """A SAM's encoder is no bundle, so it has neither studies nor another precision."""
+    from export.about import read_about
+    from export.encoder import export_encoder
+    from runtime.errors import UsageError
+
+    if options.precision != "fp32" or options.golden or options.type is not None or options.lora is not None:
+        raise UsageError("an encoder has neither --precision nor --golden, --type or --lora")
+    if not options.source.exists():
+        raise UsageError(f"{options.source} does not exist")
+    licence = "unknown" if options.about is None else read_about(options.about).licence or "unknown"
+    model, proofs = export_encoder(options.source, options.out, options.network, licence, options.force)
+    for proof in proofs:
+        print(proof.text)
+    print(f"{model}: {sum(path.stat().st_size for path in model.parent.iterdir()) / 1e6:.1f} MB")
 
 
 def _export_training(options: argparse.Namespace, about: About | None) -> tuple[Bundle, tuple[Proof, ...]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ __all__ = ["convertible", "name_nodes", "to_half", "to_int8", "widen_weights"]
 _KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization"]
 """Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
 _KEPT_PARTS = ["ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Softmax", "Exp"]
-_QUANTISED = ["Conv"]
+_CONVOLUTIONS, _PRODUCTS = ("Conv",), ("MatMul", "Gemm")
 _WITHOUT_ARITHMETIC = ["Cast", "Constant", "ConstantOfShape", "Shape", "Gather", "Unsqueeze", "Identity"]
 """Of kinds that are not worth a try by themselves."""
 
@@ -51,7 +51,7 @@ def widen_weights(model: onnx.ModelProto) -> None:
 def convertible(model: onnx.ModelProto, precision: Literal["fp16", "int8"]) -> list[str]:
     """Nodes that a precision changes, in the order in which they run; the network's nodes have names."""
     if precision == "int8":
-        return [node.name for node in model.graph.node if node.op_type in _QUANTISED][1:-1]
+        return _quantised(model)[1:-1]
     kept = {*_KEPT, *_KEPT_PARTS, *_WITHOUT_ARITHMETIC}
     return [node.name for node in model.graph.node if node.op_type not in kept]
 
@@ -135,20 +135,24 @@ def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
 
 
 def to_int8(
-    plain: Path, out: Path, tiles: Sequence[NDArray[np.float32]], kept_nodes: Sequence[str] = ()
+    plain: Path,
+    out: Path,
+    tiles: Sequence[NDArray[np.float32] | Mapping[str, NDArray[Any]]],
+    kept_nodes: Sequence[str] = (),
 ) -> None:
     """Write the network with explicit quantisation of its convolutions, but for the first and the last.
 
+    A network of fewer than three convolutions is a transformer: its products with weights take their place.
     Symmetric int8, weights by output channel, activations by the range seen.
 
     Args:
         plain: The network in float32.
         out: The file to write.
-        tiles: What it is calibrated on, each (1, channels, …).
+        tiles: What it is calibrated on, each (1, channels, …); or, of several inputs, all by name.
         kept_nodes: Names of further nodes that are kept in float32.
 
     Raises:
-        BundleError: There is nothing to calibrate on, or no convolution between the first and the last.
+        BundleError: There is nothing to calibrate on, or nothing between the first and the last.
 
     Source:
         `onnxruntime.quantization.quantize_static`, in the form that TensorRT reads (Q/DQ pairs).
@@ -158,35 +162,53 @@ def to_int8(
     model = onnx.load(plain)
     name_nodes(model)
     widen_weights(model)
-    convolutions = [node.name for node in model.graph.node if node.op_type in _QUANTISED]
-    if len(convolutions) < 3 or not tiles:
+    chosen = _quantised(model)
+    if len(chosen) < 3 or not tiles:
         raise BundleError("nothing is quantised: too few convolutions, or nothing to calibrate on")
     weights = {tensor.name for tensor in model.graph.initializer}
-    given = [item.name for item in model.graph.input if item.name not in weights]
+    given = next(item.name for item in model.graph.input if item.name not in weights)
+    feeds = [tile if isinstance(tile, Mapping) else {given: tile} for tile in tiles]
     with _quiet():
         quantize_static(
             model,
             out,
-            _Tiles(given[0], tiles),
+            _Tiles(feeds),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTISED,
-            nodes_to_exclude=[convolutions[0], convolutions[-1], *kept_nodes],
+            op_types_to_quantize=[*_CONVOLUTIONS, *_PRODUCTS],
+            nodes_to_quantize=chosen[1:-1],
+            nodes_to_exclude=list(kept_nodes),
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            # TensorRT reads no int32 biases: they stay as they are.
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
         )
+
+
+def _quantised(model: onnx.ModelProto) -> list[str]:
+    """Nodes that int8 is for, in order: convolutions, or the products with weights where those are few."""
+    convolutions = _weighted(model, _CONVOLUTIONS)
+    return convolutions if len(convolutions) >= 3 else _weighted(model, _PRODUCTS)
+
+
+def _weighted(model: onnx.ModelProto, kinds: Sequence[str]) -> list[str]:
+    """Nodes of these kinds whose second input is a weight."""
+    graph = model.graph
+    weights = {item.name for item in graph.initializer}
+    weights |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    weights |= {node.output[0] for node in graph.node if node.op_type == "Cast" and node.input[0] in weights}
+    return [node.name for node in graph.node if node.op_type in kinds and node.input[1] in weights]
 
 
 class _Tiles:
     """Calibration data as the quantiser asks for it."""
 
-    def __init__(self, name: str, tiles: Sequence[NDArray[np.float32]]) -> None:
-        self._left = iter([{name: tile} for tile in tiles])
+    def __init__(self, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        self._left = iter(feeds)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, or None."""
+    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
+        """The next inputs, or None."""
         return next(self._left, None)
 
 

@@ -14,9 +14,17 @@ from training.networks.encoder import Encoder
 from training.networks.text import MOST_TOKENS, TextEncoder
 from training.networks.zeus import Zeus
 
-__all__ = ["decoder_onnx", "encoder_onnx", "part_onnx", "part_program", "text_onnx", "zeus_encoder_onnx"]
+__all__ = [
+    "OPSET",
+    "decoder_onnx",
+    "encoder_onnx",
+    "part_onnx",
+    "part_program",
+    "text_onnx",
+    "zeus_encoder_onnx",
+]
 
-_OPSET = 20
+OPSET = 20
 _SMALL = 256
 """Tensors of fewer values (biases, shapes) keep full precision."""
 
@@ -64,7 +72,7 @@ def part_program(
         part.eval(),
         tuple(inputs.values()),
         dynamo=True,
-        opset_version=_OPSET,
+        opset_version=OPSET,
         input_names=list(inputs),
         output_names=list(outputs),
         dynamic_shapes=tuple(dict(axes) for axes in free),

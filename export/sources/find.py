@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +13,7 @@ from runtime.errors import UsageError
 
 __all__ = ["KINDS", "Choice", "Kind", "kind_of", "read_source"]
 
-Kind = Literal["onnx", "nnunet", "monai", "training"]
+Kind = Literal["onnx", "nnunet", "monai", "training", "gguf", "encoder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -50,14 +51,26 @@ def kind_of(path: Path) -> Kind:
         return "nnunet"
     if (path / "configs" / "metadata.json").is_file():
         return "monai"
+    if path.suffix == ".gguf" or (path / "config.json").is_file():
+        return "encoder" if _model_type(path / "config.json").startswith("sam") else "gguf"
     raise UsageError(
         f"{path} is no ONNX file, no nnU-Net results folder (plans.json), no MONAI bundle "
-        f"(configs/metadata.json) and no training; use --kind with one of {', '.join(KINDS)} to insist"
+        "(configs/metadata.json), no checkpoint folder (config.json), no GGUF file and no training; "
+        f"use --kind with one of {', '.join(KINDS)} to insist"
     )
 
 
+def _model_type(config: Path) -> str:
+    """What a checkpoint's configuration says it is; nothing where it says nothing."""
+    try:
+        document = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(document.get("model_type")) if isinstance(document, dict) else ""
+
+
 def read_source(path: Path, kind: Kind | None, choice: Choice, work: Path) -> SourceModel:
-    """Read a source of any kind but a training of ours, which has several networks.
+    """Read a source of any kind that is one segmentation network.
 
     Args:
         path: A file or a folder.

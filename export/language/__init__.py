@@ -1,0 +1,1 @@
+"""Language models of checkpoint folders as GGUF files, from which llama.cpp answers as their source does."""
