@@ -27,7 +27,7 @@ __all__ = ["calibration_tiles", "lower", "to_half", "to_int8"]
 _KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "BatchNormalization"]
 """Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
 _KEPT_PARTS = ["ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Softmax", "Exp"]
-_CONVOLUTIONS, _PRODUCTS = ("Conv",), ("MatMul", "Gemm")
+_CONVOLUTIONS, _PRODUCTS = ["Conv"], ["MatMul", "Gemm"]
 _MOST_TILES = 8
 
 
@@ -112,7 +112,7 @@ def to_int8(
             out,
             _Tiles(feeds),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(kinds),
+            op_types_to_quantize=kinds,
             nodes_to_quantize=chosen[1:-1],
             per_channel=True,
             activation_type=QuantType.QInt8,
