@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.__main__ import main
-from export.precision import to_half
+from export.lowering import to_half
 from runtime import Session
 from runtime.bundle import open_bundle
 
