@@ -137,17 +137,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """A small input and the features the FP32 network gave, to prove an engine by.
+    """A small input and the features the FP32 network gave, to prove an engine by; perhaps a study, too.
 
     Attributes:
         image: float16 `.npy`, (1, channels, I, J, K).
         features: float16 `.npy`, (1, features, I, J, K).
         tolerance: Largest absolute difference an FP32 engine may have.
+        study: Modality to a NIfTI file: what masks of other engines and precisions are compared on.
     """
 
     image: str
     features: str
     tolerance: float
+    study: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,14 @@ def check_manifest(manifest: Manifest) -> None:
     for name in _named_files(manifest):
         _require(name in files, f"$.files: {name!r} is named but not listed")
     _require(manifest.golden.tolerance > 0, "$.golden: tolerance is not above 0")
+    for modality in manifest.golden.study:
+        shown = modality in [channel.modality for channel in manifest.channels]
+        _require(shown, f"$.golden.study: {modality!r} is shown by no channel")
 
 
 def _named_files(manifest: Manifest) -> tuple[str, ...]:
-    networks, others = [manifest.encoder], [manifest.golden.image, manifest.golden.features]
+    golden = manifest.golden
+    networks, others = [manifest.encoder], [golden.image, golden.features, *golden.study.values()]
     if given := manifest.instructions:
         networks += [given.decoder, given.text.network]
         others += [given.text.tokenizer, given.bank]

@@ -172,6 +172,8 @@ def channel(**values: object) -> Change:
         (part("encoder", file="other.onnx"), "'other.onnx' is named but not listed"),
         (part("golden", image="other.npy"), "'other.npy' is named but not listed"),
         (part("golden", tolerance=0.0), "tolerance"),
+        (part("golden", study={"T1": "other.nii.gz"}), "'other.nii.gz' is named but not listed"),
+        (part("golden", study={"PET": "encoder.onnx"}), "'PET' is shown by no channel"),
         (lambda d: d["files"].append(d["files"][0]), "a path appears twice"),
     ],
 )

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
 from runtime.bundle import Bundle, open_bundle
 from runtime.engines.kinds import EngineKind, OnnxRuntimeCpu
 from runtime.errors import DeviceError
+from runtime.formats.study_input import read_study
 from runtime.passport import main
 from runtime.qualify.issue import Wanted, qualify
 from runtime.qualify.search import few_that_pass
@@ -106,6 +108,25 @@ def test_passport_of_a_study_compares_masks_and_keeps_nothing_of_it(
     assert {item.structure: item.dice >= 0.995 for item in study.structures} == {"shell": True, "core": True}
     text = issued.path.read_text()
     assert not any(word in text for word in (axial.name, str(tmp_path), "ph1", "1.2.826"))
+
+
+def test_passport_goes_by_the_study_of_a_bundle_that_brings_one(tmp_path: Path, axial: Path) -> None:
+    (series,) = read_study([str(axial)]).series
+    scan = nibabel.Nifti1Image(series.volume.voxels, series.volume.grid.affine).to_bytes()
+    folder = make_bundle(
+        tmp_path / "own",
+        change=lambda document: document["golden"].update(study={"T1": "golden_T1.nii"}),
+        more={"golden_T1.nii": scan},
+    )
+    issued = qualify(folder, replace(FP16, precisions=("fp16",)), RIGHT[:1])
+    tile, study = issued.passport.entries[1].cases
+    assert (tile.case, tile.structures, study.case) == ("tile", (), "study 1")
+    assert tile.relative_error is not None
+    assert {item.structure for item in study.structures} == {"shell", "core"}
+    wrong = Accelerator(change=lambda features: np.roll(features, 3, axis=2))
+    failed = qualify(folder, replace(FP16, precisions=("fp16",)), (wrong,)).passport.entries[1]
+    assert failed.verdict == "failed"
+    assert "of study 1 has Dice" in failed.reason
 
 
 def test_passport_that_was_changed_is_refused(tiny: Bundle) -> None:

@@ -18,6 +18,7 @@ INFO = f"zeus_edge-{__version__}.dist-info"
 PACKAGES = ("runtime", "training", "export")
 SHIPPED = (
     *("bank.npy", "bundle.json", "decoder.onnx", "encoder.onnx", "golden_features.npy", "golden_image.npy"),
+    *("golden_FLAIR.nii.gz", "golden_T1.nii.gz"),
     *("text.onnx", "tokenizer.json"),
 )
 BESIDE_PYTHON = {

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.proof import Proof, relative_error, run_network
-from export.writing import ANSWER_FILE, IMAGE_FILE
+from export.writing import ANSWER_FILE, IMAGE_FILE, Content
 from runtime.bundle import GoldenCase
 from runtime.errors import BundleError
+from training.golden import golden_study
 
 __all__ = ["Arrays", "Golden", "golden_case", "prove_stored"]
 
@@ -39,29 +40,37 @@ def prove_stored(what: str, found: NDArray[Any], expected: NDArray[Any]) -> Proo
 
 @dataclass(frozen=True)
 class Golden:
-    """A small random input and what the exported encoder gives for it.
+    """A small random input and what the exported encoder gives for it; a small study.
 
     Attributes:
         image: (1, channels, 32, 32, 32) float16.
         features: (1, features, 32, 32, 32) float16.
         proofs: That ONNX Runtime agreed with torch on it.
+        study: Modality to a NIfTI file of a head.
     """
 
     image: NDArray[np.float16]
     features: NDArray[np.float16]
     proofs: tuple[Proof, ...]
+    study: Mapping[str, bytes]
 
     @property
-    def files(self) -> dict[str, NDArray[Any]]:
-        """Its arrays by file."""
-        return {IMAGE_FILE: self.image, ANSWER_FILE: self.features}
+    def files(self) -> dict[str, Content]:
+        """What is in each of its files."""
+        scans = {_scan_file(modality): scan for modality, scan in self.study.items()}
+        return {IMAGE_FILE: self.image, ANSWER_FILE: self.features, **scans}
 
     @property
     def entry(self) -> GoldenCase:
         """What the manifest says of it."""
         largest = float(np.abs(self.features).max())
         tolerance = round(_GOLDEN_TOLERANCE * max(1.0, largest), 4)
-        return GoldenCase(IMAGE_FILE, ANSWER_FILE, tolerance)
+        scans = {modality: _scan_file(modality) for modality in self.study}
+        return GoldenCase(IMAGE_FILE, ANSWER_FILE, tolerance, scans)
+
+
+def _scan_file(modality: str) -> str:
+    return f"golden_{modality}.nii.gz"
 
 
 def golden_case(model: bytes, channels: int, expected: Callable[[NDArray[np.float32]], Arrays]) -> Golden:
@@ -82,4 +91,4 @@ def golden_case(model: bytes, channels: int, expected: Callable[[NDArray[np.floa
         expected(image.astype(np.float32)),
     )
     proofs = tuple(prove_stored(f"encoder's {n}", values, wanted[n]) for n, values in found.items())
-    return Golden(image, found["features"].astype(np.float16), proofs)
+    return Golden(image, found["features"].astype(np.float16), proofs, golden_study())

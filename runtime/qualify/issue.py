@@ -37,7 +37,7 @@ class Wanted:
 
     Attributes:
         precisions: Of each engine.
-        studies: Golden studies, each as `Session.segment` takes it, beside the bundle's own tile.
+        studies: Golden studies, each as `Session.segment` takes it, beside the bundle's own tile and study.
         engines: Names of kinds; all when empty.
         device: Only kinds of this device, "cpu" or "cuda"; all when absent.
         threads: CPU threads; 0 takes every usable CPU.
@@ -90,7 +90,7 @@ def qualify(
     kernels = open_kernels("cpu", asked.threads)
     base = reference(opened, "the reference")
     _reset_peak()
-    golden = GoldenCases(opened, base, asked.studies, kernels, told)
+    golden = GoldenCases(opened, base, (*_own_study(opened), *asked.studies), kernels, told)
     entries = [_reference_entry(opened, golden.measured)]
     chosen = [item for item in (KINDS if kinds is None else kinds) if _is_wanted(item, asked)]
     for kind in chosen:
@@ -123,6 +123,12 @@ def qualify(
             "free space there, or set XDG_DATA_HOME"
         ) from None
     return Issued(passport, path)
+
+
+def _own_study(bundle: Bundle) -> list[list[str]]:
+    """The bundle's golden study, where it brings one, as `Session.segment` takes it."""
+    scans = bundle.manifest.golden.study
+    return [[f"{modality}={bundle.path(name)}" for modality, name in scans.items()]] if scans else []
 
 
 def _is_wanted(kind: EngineKind, asked: Wanted) -> bool:
