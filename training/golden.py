@@ -6,6 +6,7 @@ import gzip
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from training.phantom.study import write_dicom_study
 
 __all__ = ["golden_study"]
 
-_MODALITIES = ("T1", "FLAIR")
+_MODALITIES: tuple[Literal["T1", "FLAIR"], ...] = ("T1", "FLAIR")
 _STEP = 3
 """Voxels of the T1 scan along each side of one of the study's."""
 _BRIGHT = 100.0
