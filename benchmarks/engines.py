@@ -2,13 +2,15 @@
 
     python -m benchmarks.engines
     python -m benchmarks.engines --quick
-    python -m benchmarks.engines --precision fp16=encoder_fp16.onnx --json engines.jsonl
+    python -m benchmarks.engines --precision fp16=other.onnx --json engines.jsonl    # another network's file
 
 Each engine and precision runs in a process of its own, so that its peak memory is its own; all have run
 before, then they run in turns on the same image, whose size is the bundle's largest tile but at most --side.
 "load" is what opening took, a build included; "file" is the ONNX file. "error" is the largest difference from
-FP32 on ONNX Runtime's CPU engine over the largest value of an output, on the bundle's golden tile. Dice is
-asked of whole studies and not measured here ("-"). An engine that cannot be used is named with the reason.
+FP32 on ONNX Runtime's CPU engine over the largest value of an output, on the bundle's golden tile. "Dice" is
+that of the worst structure against FP32 on ONNX Runtime's CPU engine, on the bundle's golden study, or its
+tile where it brings none. Lower precisions are made as a passport makes them; what cannot be made or used is
+named with the reason.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +35,12 @@ from runtime.engines.choose import open_engine
 from runtime.engines.kinds import KINDS, EngineKind, OnnxRuntimeCpu
 from runtime.engines.shapes import input_ranges
 from runtime.errors import ZeusEdgeError
+from runtime.kernels import open_kernels
+from runtime.qualify.cases import GoldenCases, guarded, own_studies
+from runtime.qualify.lowered import NotTriedError, lowered
 from runtime.report import peak_bytes
+from runtime.trust.network_files import network_files
+from runtime.trust.running import on_kind, reference
 
 __all__ = ["main"]
 
@@ -97,6 +105,7 @@ class _Runner:
         given = ["--bundle", str(options.bundle)] if options.bundle else []
         given += ["--threads", str(options.threads), "--side", str(options.side)]
         self.kind, self.precision, self.seconds = kind, precision, list[float]()
+        self.dice: float | None = None
         given += ["--precision", "=".join(precision)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.engines", "--serve", kind.name, *given],
@@ -148,12 +157,47 @@ class _Runner:
             "repeats": len(self.seconds),
             "peak_bytes": self.facts["peak_bytes"],
             "error": self.facts["error"],
-            "dice": None,
+            "dice": self.dice,
         }
+
+
+def _golden(bundle: Bundle, threads: int) -> GoldenCases:
+    base = reference(bundle, "the reference")
+    return GoldenCases(bundle, base, own_studies(bundle), open_kernels("cpu", threads), lambda text: None)
+
+
+def _lower(options: argparse.Namespace, bundle: Bundle, golden: GoldenCases) -> list[dict[str, Any]]:
+    """Add the precisions that nobody gave a file for; rows of those that cannot be made."""
+    rows, given = [], {name for name, _ in options.precision}
+    lower: tuple[Literal["fp16", "int8"], ...] = ("fp16", "int8")
+    for precision in lower:
+        if precision not in given:
+            try:
+                made = lowered(bundle, precision, (), golden.tiles)
+            except NotTriedError as error:
+                rows.append({"engine": "every engine", "precision": precision, "not_run": str(error)})
+            else:
+                options.precision.append((precision, str(made.path)))
+    return rows
+
+
+def _dice(golden: GoldenCases, bundle: Bundle, runner: _Runner) -> float | None:
+    """Of the worst structure; None where an engine's answer is no answer."""
+    precision, file = runner.precision
+    own = network_files(bundle)["encoder"]
+    running = on_kind(runner.kind, bundle, replace(own, path=Path(file), precision=precision))
+    limits: Literal["fp32", "fp16", "int8"] = "int8"  # the least, so that no study is left out
+    measured, _ = guarded(lambda: golden.measure(running, limits), limits)
+    cases = () if measured is None else measured.cases
+    return min((item.dice for case in cases for item in case.structures), default=None)
 
 
 def _measure(options: argparse.Namespace, bundle: Bundle) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    golden = None
+    if not options.quick:
+        golden = _golden(bundle, options.threads)
+        rows += _lower(options, bundle, golden)
     runners: list[_Runner] = []
     for kind in KINDS:
         if why_not := kind.why_not():
@@ -166,12 +210,15 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> list[dict[str, Any]
             runner.run()
     for runner in runners:
         runner.finish()
+    if golden is not None:
+        for runner in ready:
+            runner.dice = _dice(golden, bundle, runner)
     shape = _image(bundle, options.side).shape
     return [runner.row(shape) for runner in runners] + rows
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
-    print("engine            precision  file MB  load s  median s   min s   max s  peak MB    error  Dice")
+    print("engine            precision  file MB  load s  median s   min s   max s  peak MB    error   Dice")
     for row in rows:
         name = f"{row['engine']:<17} {row.get('precision', ''):<9}"
         if "not_run" in row:
@@ -179,7 +226,8 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             continue
         seconds = f"{row['load_s']:7.2f} {row['median_s']:9.3f} {row['min_s']:7.3f} {row['max_s']:7.3f}"
         memory, error = f"{row['peak_bytes'] / 1e6:8.0f}", f"{row['error']:8.1e}"
-        print(f"{name} {row['file_bytes'] / 1e6:8.1f} {seconds} {memory} {error}     -")
+        dice = "     -" if row["dice"] is None else f"{row['dice']:6.4f}"
+        print(f"{name} {row['file_bytes'] / 1e6:8.1f} {seconds} {memory} {error} {dice}")
 
 
 def _precision(text: str) -> tuple[str, str]:

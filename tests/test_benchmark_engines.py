@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.engines import main
 from runtime.engines.kinds import KINDS
+from tests.tiny_bundle import make_bundle
 
 
 @pytest.mark.slow
@@ -33,3 +34,20 @@ def test_engines_benchmark_compares_what_runs_here(
     assert "broken.onnx cannot be loaded" in refused["openvino-cpu"]
     shown = capsys.readouterr().out
     assert all(kind.name in shown for kind in KINDS)
+
+
+@pytest.mark.slow
+def test_engines_benchmark_lowers_precision_and_compares_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle, file = make_bundle(tmp_path / "tiny"), tmp_path / "rows.jsonl"
+    options = ["--bundle", str(bundle), "--repeats", "2", "--side", "16", "--threads", "1"]
+    assert main([*options, "--json", str(file)]) == 0
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    ran = {(row["engine"], row["precision"]): row["dice"] for row in rows if "not_run" not in row}
+    assert ran["onnxruntime-cpu", "fp32"] == 1
+    assert 0.99 < ran["onnxruntime-cpu", "fp16"] <= 1
+    (refused,) = [row["not_run"] for row in rows if row.get("precision") == "int8"]
+    assert "too few convolutions" in refused
+    assert "1.0000" in capsys.readouterr().out

@@ -25,7 +25,7 @@ from runtime.trust.limits import LEAST_DICE, MOST_ERROR
 from runtime.trust.running import Running
 from runtime.volume import Grid, Labels
 
-__all__ = ["GoldenCases", "Measured", "Outcome", "guarded", "outcome_of"]
+__all__ = ["GoldenCases", "Measured", "Outcome", "guarded", "outcome_of", "own_studies"]
 
 _LEAST_SCORE = 1e-6
 _RUNS, _ENOUGH_S = 9, 3.0
@@ -212,6 +212,12 @@ class _Tapped:
         """See `EngineKind.open`."""
         self._taps.append(Tap(self._kind.open(network, threads, reason), 4 * _CALIBRATION))
         return self._taps[-1]
+
+
+def own_studies(bundle: Bundle) -> list[list[str]]:
+    """The golden study of a bundle that brings one, as `Session.segment` takes it."""
+    scans = bundle.manifest.golden.study
+    return [[f"{modality}={bundle.path(name)}" for modality, name in scans.items()]] if scans else []
 
 
 def outcome_of(cases: Sequence[CaseResult], precision: Precision, partial: bool = False) -> Outcome:

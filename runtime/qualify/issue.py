@@ -14,7 +14,7 @@ from runtime.bundle import Bundle, file_sha256, open_bundle
 from runtime.engines.kinds import KINDS, EngineKind
 from runtime.errors import DestinationError, DeviceError
 from runtime.kernels import open_kernels
-from runtime.qualify.cases import GoldenCases, Measured, guarded
+from runtime.qualify.cases import GoldenCases, Measured, guarded, own_studies
 from runtime.qualify.lowered import Lowered, NotTriedError, lowered
 from runtime.qualify.search import few_that_pass
 from runtime.report import library_versions, peak_bytes
@@ -90,7 +90,7 @@ def qualify(
     kernels = open_kernels("cpu", asked.threads)
     base = reference(opened, "the reference")
     _reset_peak()
-    golden = GoldenCases(opened, base, (*_own_study(opened), *asked.studies), kernels, told)
+    golden = GoldenCases(opened, base, (*own_studies(opened), *asked.studies), kernels, told)
     entries = [_reference_entry(opened, golden.measured)]
     chosen = [item for item in (KINDS if kinds is None else kinds) if _is_wanted(item, asked)]
     for kind in chosen:
@@ -123,12 +123,6 @@ def qualify(
             "free space there, or set XDG_DATA_HOME"
         ) from None
     return Issued(passport, path)
-
-
-def _own_study(bundle: Bundle) -> list[list[str]]:
-    """The bundle's golden study, where it brings one, as `Session.segment` takes it."""
-    scans = bundle.manifest.golden.study
-    return [[f"{modality}={bundle.path(name)}" for modality, name in scans.items()]] if scans else []
 
 
 def _is_wanted(kind: EngineKind, asked: Wanted) -> bool:
