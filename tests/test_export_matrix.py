@@ -91,6 +91,12 @@ def residual_nnunet() -> nn.Module:
     )
 
 
+def swin_unetr() -> nn.Module:
+    from monai.networks.nets import SwinUNETR
+
+    return SwinUNETR(1, 3, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 2), feature_size=12, window_size=4)
+
+
 def sam_vit() -> nn.Module:
     return VitEncoder(VitConfig(64, 8, 24, 3, 2, 48, 4, (1,), 16))
 
@@ -121,6 +127,7 @@ CASES = {
     "unet 2-D": Case(lambda: plain_unet(2), (1, 64, 64), True, 150),
     "unet 3-D": Case(lambda: plain_unet(3), (1, 32, 32, 32), True, 40),
     "residual nnU-Net": Case(residual_nnunet, (1, 32, 32, 32), True, 40),
+    "SwinUNETR": Case(swin_unetr, (1, 64, 64, 64), True, 15),
     "SAM ViT": Case(sam_vit, (3, 64, 64), int8=0.975),
     "EVA ViT": Case(EvaEncoder, (3, 56, 56), int8=0.98),
     "encoder.onnx": Case(None, (), inputs={"image": (1, 5, 32, 32, 32)}),
