@@ -20,6 +20,13 @@ _KEPT = ["InstanceNormalization", "LayerNormalization", "GroupNormalization", "B
 """Their sums over a whole tile leave float16; so do the parts that exporters write them in."""
 _KEPT_PARTS = ["ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Softmax", "Exp"]
 _CONVOLUTIONS, _PRODUCTS = ("Conv",), ("MatMul", "Gemm")
+_QUANTISER = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,  # TensorRT reads no int32 biases
+    # What a layer gives goes to a normalisation in float32: rounding it gains nothing.
+    "OpTypesToExcludeOutputQuantization": [*_CONVOLUTIONS, *_PRODUCTS],
+}
 _WITHOUT_ARITHMETIC = ["Cast", "Constant", "ConstantOfShape", "Shape", "Gather", "Unsqueeze", "Identity"]
 """Of kinds that are not worth a try by themselves."""
 
@@ -181,8 +188,7 @@ def to_int8(
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            # TensorRT reads no int32 biases: they stay as they are.
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+            extra_options=_QUANTISER,
         )
 
 
