@@ -111,8 +111,8 @@ class Case:
         segments: Whether its answer is scores of labels, learnt in `steps`.
         steps: Of learning them.
         inputs: Of a network of the bundle, by name.
-        int8: Least likeness that simple ranges reach in int8, where that is less than 0.99: transformers,
-            which the commands export in float32 only (mask decoder, image encoders).
+        int8: Least likeness that simple ranges reach in int8, where that is less than 0.99: the mask decoder,
+            which the commands export in float32 only.
     """
 
     make: Callable[[], nn.Module] | None
@@ -128,14 +128,14 @@ CASES = {
     "unet 3-D": Case(lambda: plain_unet(3), (1, 32, 32, 32), True, 40),
     "residual nnU-Net": Case(residual_nnunet, (1, 32, 32, 32), True, 40),
     "SwinUNETR": Case(swin_unetr, (1, 64, 64, 64), True, 15),
-    "SAM ViT": Case(sam_vit, (3, 64, 64), int8=0.975),
-    "EVA ViT": Case(EvaEncoder, (3, 56, 56), int8=0.98),
+    "SAM ViT": Case(sam_vit, (3, 64, 64)),
+    "EVA ViT": Case(EvaEncoder, (3, 56, 56)),
     "encoder.onnx": Case(None, (), inputs={"image": (1, 5, 32, 32, 32)}),
     "decoder.onnx": Case(
         None,
         (),
         inputs={"bottom": (1, 160, 2, 2, 2), "condition": (1, 5, 6, 64), "present": (1, 5)},
-        int8=0.93,
+        int8=0.95,
     ),
     "text.onnx": Case(None, (), inputs={"ids": (1, 12)}),
 }
