@@ -30,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.environment import fingerprint
+from export.proof import relative_error
 from runtime.bundle import Bundle, open_bundle
 from runtime.engines.choose import open_engine
 from runtime.engines.kinds import KINDS, EngineKind, OnnxRuntimeCpu
@@ -61,11 +62,7 @@ def _error(bundle: Bundle, engine: Any) -> float:
     with open_engine(bundle.path(manifest.encoder.file), "cpu", 1, kind=OnnxRuntimeCpu()) as reference:
         expected = reference.run(inputs)
     found = engine.run(inputs)
-    errors = [
-        float(np.abs(found[name].astype(np.float32) - value).max()) / max(1e-6, float(np.abs(value).max()))
-        for name, value in expected.items()
-    ]
-    return max(errors)
+    return max(relative_error(found[name], value) for name, value in expected.items())
 
 
 def _serve(options: argparse.Namespace) -> None:

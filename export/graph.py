@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from runtime.bundle import Tensor
-from runtime.errors import BundleError
+from runtime.errors import BundleError, first_line
 
 __all__ = ["NEWEST_OPSET", "WEIGHTS_FILE", "ends", "read_model", "slim", "write_model"]
 
@@ -31,7 +31,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         onnx.checker.check_model(path, full_check=True)
     except Exception as error:  # a damaged protocol buffer or graph may raise nearly anything
-        what = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        what = first_line(error, 200)
         raise BundleError(f"{path} is no usable ONNX file ({what}); export it again") from None
     for used in model.opset_import:
         if used.domain not in _DOMAINS:

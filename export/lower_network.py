@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.command import CommandParser
+from runtime.errors import first_line
 
 __all__ = ["main"]
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         nodes = _lower(options)
     except Exception as error:  # the libraries raise nearly anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = first_line(error, 200)
         print(f"error: the network cannot be made {options.precision} ({first})", file=sys.stderr)
         return 4
     print(json.dumps({"nodes": nodes}))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.graph import write_model
 from export.lowering import to_half, to_int8
 from export.model import Description, SourceModel
-from runtime.errors import BundleError
+from runtime.errors import BundleError, first_line
 from runtime.formats.study_input import read_study
 from runtime.kernels import open_kernels
 from runtime.stages.blend import tile_origins
@@ -21,7 +21,7 @@ from runtime.stages.channels import choose_channels
 from runtime.stages.place import place_channels
 from runtime.stages.show import show
 
-__all__ = ["calibration_tiles", "lower", "to_half", "to_int8"]
+__all__ = ["calibration_tiles", "lower"]
 
 _MOST_TILES = 8
 
@@ -52,7 +52,7 @@ def lower(
     except (ValueError, RuntimeError, NotImplementedError, onnx.checker.ValidationError) as error:
         if isinstance(error, BundleError):
             raise
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = first_line(error, 200)
         raise BundleError(f"the network cannot be made {precision} ({first}); use --precision fp32") from None
     return folder / "model.onnx"
 

@@ -9,6 +9,7 @@ __all__ = [
     "LanguageError",
     "UsageError",
     "ZeusEdgeError",
+    "first_line",
 ]
 
 
@@ -65,3 +66,8 @@ class DestinationError(ZeusEdgeError, OSError):
     """The result could not be written or was refused where it was sent."""
 
     exit_code = 7
+
+
+def first_line(error: Exception, most: int = 300) -> str:
+    """The first line of a library's error, cut to so many characters; its type where there is no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]

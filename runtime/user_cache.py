@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.user_data import user_folder
+
 __all__ = ["UserCache"]
 
 _LOOK_S = 0.05
@@ -41,17 +43,8 @@ class UserCache:
 
         Raises:
             OSError: The user has no home.
-
-        Source:
-            XDG Base Directory Specification 0.8: a relative XDG_CACHE_HOME is ignored.
         """
-        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not given.is_absolute():
-            try:
-                given = Path.home() / ".cache"
-            except RuntimeError as error:
-                raise OSError(str(error)) from error
-        return given / "zeus-edge" / self.kind
+        return user_folder("XDG_CACHE_HOME", ".cache") / self.kind
 
     def load(self, name: str) -> bytes | None:
         """What `save` kept under a name.

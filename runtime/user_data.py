@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["data_folder", "read_own", "write_own"]
+__all__ = ["data_folder", "read_own", "user_folder", "write_own"]
 
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -20,17 +20,30 @@ def data_folder(kind: str) -> Path:
 
     Raises:
         OSError: The user has no home.
+    """
+    return user_folder("XDG_DATA_HOME", ".local/share") / kind
+
+
+def user_folder(variable: str, usual: str) -> Path:
+    """Our folder below one of the user's.
+
+    Args:
+        variable: Of the environment, that may say where that is.
+        usual: Where it is otherwise, below the user's home.
+
+    Raises:
+        OSError: The user has no home.
 
     Source:
-        XDG Base Directory Specification 0.8: a relative XDG_DATA_HOME is ignored.
+        XDG Base Directory Specification 0.8: a relative path in a variable is ignored.
     """
-    given = Path(os.environ.get("XDG_DATA_HOME", ""))
+    given = Path(os.environ.get(variable, ""))
     if not given.is_absolute():
         try:
-            given = Path.home() / ".local" / "share"
+            given = Path.home() / usual
         except RuntimeError as error:
             raise OSError(str(error)) from error
-    return given / "zeus-edge" / kind
+    return given / "zeus-edge"
 
 
 def read_own(path: Path, most_bytes: int, is_private: bool = False) -> bytes:

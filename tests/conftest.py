@@ -14,9 +14,11 @@ import pytest
 
 from runtime import Result, Session
 from runtime.author import Author
+from runtime.bundle import Bundle, open_bundle
 from runtime.engines.llama.client import LlamaProcess
 from runtime.infer import main
 from runtime.language.draft import Draft
+from runtime.trust.signing import TRUST_VARIABLE
 from tests.command import Run
 from tests.processes import PROMPT, SETTINGS, SHORT
 from tests.tiny_bundle import head_plan, make_bundle, write_head
@@ -106,6 +108,20 @@ def axial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("axial")
     write_head(folder)
     return folder
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who has neither passports nor keys."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(TRUST_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def tiny(bundle: Path) -> Bundle:
+    """The tiny bundle, opened."""
+    return open_bundle(bundle)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from runtime.engines.engine import Engine, EngineDescription, NetworkFile
-from runtime.engines.kinds import OnnxRuntimeCpu
+from runtime.engines.kinds import EngineKind, OnnxRuntimeCpu
 from runtime.trust.document import CudaFacts, DeviceFacts
 
-__all__ = ["FACTS", "Accelerator", "facts", "overflowing_encoder"]
+__all__ = ["FACTS", "RIGHT", "Accelerator", "facts", "overflowing_encoder"]
 
 FACTS = DeviceFacts(
     "Test CPU", ("avx2", "fma"), 2, "governor fixed", CudaFacts("Test GPU", "8.7", "580.65.06")
@@ -145,3 +145,6 @@ def overflowing_encoder() -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+RIGHT: tuple[EngineKind, ...] = (Accelerator(), OnnxRuntimeCpu())

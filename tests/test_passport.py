@@ -21,28 +21,16 @@ from runtime.qualify.search import few_that_pass
 from runtime.trust.document import Passport, decode_document
 from runtime.trust.network_files import made_networks
 from runtime.trust.running import choose_running
-from runtime.trust.signing import TRUST_VARIABLE, Signer
+from runtime.trust.signing import Signer
 from runtime.trust.validity import Status, passport_path, status
 from runtime.user_data import write_own
-from tests.passport_kinds import Accelerator, facts, overflowing_encoder
+from tests.passport_kinds import RIGHT, Accelerator, facts, overflowing_encoder
 from tests.tiny_bundle import make_bundle
+
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 FP16 = Wanted(("fp32", "fp16"), threads=1, facts=facts())
 FP32 = replace(FP16, precisions=("fp32",))
-RIGHT: tuple[EngineKind, ...] = (Accelerator(), OnnxRuntimeCpu())
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user who has neither passports nor keys."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(TRUST_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def tiny(bundle: Path) -> Bundle:
-    return open_bundle(bundle)
 
 
 def standing(tiny: Bundle, kinds: tuple[EngineKind, ...] = RIGHT, driver: str = "580.65.06") -> Status:

@@ -26,20 +26,14 @@ from runtime.trust.signing import Signer
 from runtime.trust.validity import passport_path
 from runtime.user_data import write_own
 from tests.command import Run
-from tests.passport_kinds import FACTS, Accelerator, facts
+from tests.passport_kinds import FACTS, RIGHT, Accelerator, facts
 from tests.seg_phantom import validator_errors
 from tests.tiny_bundle import make_bundle
 from tests.tiny_promptable import make_promptable
 
-RIGHT: tuple[EngineKind, ...] = (Accelerator(), OnnxRuntimeCpu())
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 WRONG: tuple[EngineKind, ...] = (Accelerator(change=lambda made: np.roll(made, 1, axis=2)), OnnxRuntimeCpu())
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user who has neither passports nor keys."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -10,28 +10,15 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import Bundle, open_bundle
-from runtime.engines.kinds import KINDS, EngineKind, OnnxRuntimeCpu
+from runtime.engines.kinds import KINDS
 from runtime.errors import DeviceError
 from runtime.qualify.issue import Wanted, qualify
 from runtime.trust.signing import TRUST_VARIABLE, Signer, device_key_path, trusted_keys
 from runtime.trust.validity import Status, passport_path, status
 from runtime.user_data import data_folder, read_own, write_own
-from tests.passport_kinds import Accelerator, facts
+from tests.passport_kinds import RIGHT, facts
 
-RIGHT: tuple[EngineKind, ...] = (Accelerator(), OnnxRuntimeCpu())
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user who has neither passports nor keys."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(TRUST_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def tiny(bundle: Path) -> Bundle:
-    return open_bundle(bundle)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def standing(tiny: Bundle) -> Status:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.engines.engine import EngineDescription, NetworkFile
-from runtime.errors import BundleError, DeviceError
+from runtime.errors import BundleError, DeviceError, first_line
 
 __all__ = ["OnnxRuntimeEngine", "Plugin", "cuda_is_usable", "library_version"]
 
@@ -109,9 +109,9 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(str(network.path), options, enable_fallback=0, **how)
         except Exception as error:
             if device == "cuda" and type(error).__name__ not in _WRONG_FILE:
-                raise DeviceError(f"CUDA cannot be used ({_first_line(error)}); use --device cpu") from error
+                raise DeviceError(f"CUDA cannot be used ({first_line(error)}); use --device cpu") from error
             raise BundleError(
-                f"{network.path} cannot be loaded ({_first_line(error)}); copy or export the bundle again"
+                f"{network.path} cannot be loaded ({first_line(error)}); copy or export the bundle again"
             ) from error
         if self._session.get_providers()[0] != providers[0]:
             raise DeviceError("ONNX Runtime fell back to the CPU: no usable CUDA device; use --device cpu")
@@ -142,10 +142,10 @@ class OnnxRuntimeEngine:
         except Exception as error:
             if type(error).__name__ in _WRONG_FILE:
                 raise BundleError(
-                    f"the network does not fit its manifest ({_first_line(error)}); export the bundle again"
+                    f"the network does not fit its manifest ({first_line(error)}); export the bundle again"
                 ) from error
             raise DeviceError(
-                f"the network failed on {self._description.device} ({_first_line(error)}); "
+                f"the network failed on {self._description.device} ({first_line(error)}); "
                 "close other programs or use another --device"
             ) from error
         return dict(zip(names, results, strict=True))
@@ -174,12 +174,7 @@ def _add_plugin(onnxruntime: Any, options: Any, plugin: Plugin) -> None:
             options.add_provider_for_devices(devices[:1], plugin.options)
     except Exception as error:
         raise DeviceError(
-            f"{plugin.name} cannot be used ({_first_line(error)}); use another engine, or --device cpu"
+            f"{plugin.name} cannot be used ({first_line(error)}); use another engine, or --device cpu"
         ) from error
     if not devices:
         raise DeviceError(f"{plugin.name} finds no device that it can use; use --device cpu")
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error's text, cut short; its type where there is no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

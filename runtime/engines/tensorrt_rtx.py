@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from runtime.engines.engine import Engine, NetworkFile
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, first_line
 
 __all__ = ["TensorRtRtx", "profile_options"]
 
@@ -85,9 +85,9 @@ def _imported() -> Any:
     try:
         return importlib.import_module(_MODULE)
     except Exception as error:  # whatever a broken installation raises
-        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DeviceError(
-            f"the TensorRT-RTX plug-in cannot be imported ({line}); use another engine, or --device cpu"
+            f"the TensorRT-RTX plug-in cannot be imported ({first_line(error)}); "
+            "use another engine, or --device cpu"
         ) from error
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.bundle import file_sha256
 from runtime.engines.engine import Engine, EngineDescription, NetworkFile
-from runtime.errors import BundleError, DeviceError
+from runtime.errors import BundleError, DeviceError, first_line
 
 if TYPE_CHECKING:
     from runtime.cuda.driver import CudaDevice
@@ -107,9 +107,9 @@ class TensorRt:
         try:
             return importlib.import_module(self._module)
         except Exception as error:  # whatever a broken installation raises
-            line = (str(error).splitlines() or [type(error).__name__])[0]
             raise DeviceError(
-                f"{self._module} cannot be imported ({line}); install TensorRT, or use --device cpu"
+                f"{self._module} cannot be imported ({first_line(error)}); "
+                "install TensorRT, or use --device cpu"
             ) from error
 
     def _facts(

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from runtime.errors import BundleError, UsageError
+from runtime.errors import BundleError, UsageError, first_line
 from training.networks.sam.bert import Bert
 from training.networks.sam.decoder_keys import (
     DECODER_KEYS,
@@ -124,7 +124,7 @@ def _loaded(make: Callable[[], M], tensors: dict[str, Tensor], keys: KeyMap, pat
         with torch.device("meta"):
             skeleton = make()
     except (ValueError, RuntimeError, ArithmeticError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BundleError(
             f"{path}: no network has its sizes ({reason}); copy the checkpoint again"
         ) from error

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from runtime.errors import BundleError
+from runtime.errors import BundleError, first_line
 from runtime.schema import SchemaError, build
 
 __all__ = ["read_json", "read_tensors"]
@@ -119,7 +119,7 @@ def _unpickle(path: Path) -> object:
             "copy it again, or, where you trust it, save its state_dict as .safetensors"
         ) from error
     except Exception as error:  # whatever else a damaged pickle or archive leads to
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error, 200)
         raise BundleError(f"{path} is damaged or no checkpoint ({reason}); copy it again") from error
 
 
