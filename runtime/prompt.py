@@ -104,18 +104,23 @@ def read_prompts(
     for number, text in enumerate(texts, 1):
         names = {} if given is None else listed(text, given.called)
         for structure, name in names.items():
-            vector = reader.vector(f"Segment the {name}.", engine).vector
-            found = wanted(vector, bundle, present)
+            part = _read(f"Segment the {name}.", present, bundle, reader, engine)
+            vector, found = part.vector, part.wanted
             if not found.is_clear or found.target != structure:  # its name says what its vector does not
                 vector = bank_vectors(bundle, (structure,))[present, 0].mean(axis=0)
                 found = replace(wanted(vector, bundle, present), is_near=False)
-            prompts.append(Prompt(text, vector, found, False, number, is_listed=True))
+            prompts.append(Prompt(text, vector, found, part.is_cut, number, is_listed=True))
         if not names:
-            made = reader.vector(text, engine)
-            prompts.append(
-                Prompt(text, made.vector, wanted(made.vector, bundle, present), made.is_cut, number)
-            )
+            prompts.append(replace(_read(text, present, bundle, reader, engine), number=number))
     return tuple(prompts)
+
+
+def _read(
+    text: str, present: NDArray[np.bool_], bundle: Bundle, reader: TextReader, engine: Engine
+) -> Prompt:
+    """Read one text as a whole."""
+    made = reader.vector(text, engine)
+    return Prompt(text, made.vector, wanted(made.vector, bundle, present), made.is_cut)
 
 
 def make_plan(prompts: Sequence[Prompt], targets: tuple[Structure, ...] | None, bundle: Bundle) -> Plan:
@@ -205,8 +210,7 @@ def plan_written(
         if bundle.structure(name).union_of:
             continue
         with suppress(InstructionError):  # no word of it is known
-            text = f"Segment the {vocabulary.spoken[name]}."
-            (prompt,) = read_prompts((text,), present, bundle, reader, engine)
+            prompt = _read(f"Segment the {vocabulary.spoken[name]}.", present, bundle, reader, engine)
             if prompt.wanted.is_near and prompt.wanted.target == name:
                 written[name] = "text"
                 prompts.append(PromptPlan(prompt, "text", (), "llm"))
