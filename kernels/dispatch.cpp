@@ -7,8 +7,12 @@ namespace {
 
 std::vector<const KernelTable*> tables() {
   std::vector<const KernelTable*> found;
-#if defined(ZEUS_HAS_AVX2)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) found.push_back(&cpu_avx2);
+#if defined(ZEUS_HAS_X86)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    found.push_back(&cpu_avx512);
+  if (avx2) found.push_back(&cpu_avx2);
 #endif
   found.push_back(&cpu_baseline);
   found.push_back(&cpu_voxel);  // last: nothing takes it unless it is forced

@@ -37,6 +37,6 @@ struct KernelTable {
   std::int64_t (*components_scratch)(const Size3&, std::int64_t runs);
 };
 
-extern const KernelTable cpu_baseline, cpu_avx2, cpu_voxel;  // a build has some of these
+extern const KernelTable cpu_baseline, cpu_avx2, cpu_avx512, cpu_voxel;  // a build has some of these
 
 }  // namespace zeus

@@ -2,6 +2,7 @@
 // axis.
 #pragma once
 
+#include "core/pairs.h"
 #include "core/rows.h"
 #include "prepare_taps.h"
 
@@ -227,6 +228,14 @@ struct PrepareAligned {
       }
     mixer.flush();
 
+    sum_along(along, length, span, mixed, line);
+    for (int n = span.first; n < span.last; ++n) line[n] = finish(intensity, line[n]);
+  }
+
+  static VOXEL_FN void sum_along(const Taps& along, int length, Span span, const float* mixed,
+                                 float* __restrict line) {
+    if (along.count == 2)
+      return mix_pairs(mixed, along.start, along.weight, along.weight + length, span.first, span.last, line);
     for (int t = 0; t < along.count; ++t) {
       const float* weight = along.weight + std::int64_t(t) * length;
       const float* from = mixed + t;
@@ -235,7 +244,6 @@ struct PrepareAligned {
       else
         for (int n = span.first; n < span.last; ++n) line[n] += weight[n] * from[along.start[n]];
     }
-    for (int n = span.first; n < span.last; ++n) line[n] = finish(intensity, line[n]);
   }
 };
 

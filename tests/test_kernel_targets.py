@@ -37,7 +37,10 @@ def test_open_kernels_refuses_absurd_thread_counts(threads):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], ["-mavx2", "-mf16c"]])
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["-mavx2", "-mf16c"], ["-mavx2", "-mf16c", *map("-mavx512{}".format, ("f", "bw", "dq", "vl"))]],
+)
 def test_targets_share_no_inline_symbol(flags, tmp_path):
     compiler, lister = shutil.which("g++"), shutil.which("nm")
     if compiler is None or lister is None:

@@ -9,7 +9,18 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["decimal_strings", "element", "encoded", "filled", "frozen", "items", "joined", "sequence", "uid"]
+__all__ = [
+    "Piece",
+    "decimal_strings",
+    "element",
+    "encoded",
+    "frozen",
+    "items",
+    "joined",
+    "laid_out",
+    "sequence",
+    "uid",
+]
 
 Frozen = list[tuple[int, "bytes | list[Frozen] | None"]]
 """Elements of a data set by tag: bytes of a whole one, items of a sequence, or None where it varies."""
@@ -31,10 +42,17 @@ def uid(tag: int, value: str) -> bytes:
 
 def decimal_strings(tag: int, values: Iterable[Any]) -> bytes:
     """Numbers of at most 16 characters each, as short as their digits allow."""
+    data = "\\".join([_decimal_string(value) for value in values]).encode("ascii")
+    return element(tag, b"DS", data + b" " * (len(data) % 2))
+
+
+def _decimal_string(value: Any) -> str:
+    text = repr(float(value))
+    if len(text) <= 16:
+        return text  # pydicom's answer, too, hundreds of times sooner
     from pydicom.valuerep import DS
 
-    data = "\\".join(str(DS(value, auto_format=True)) for value in values).encode("ascii")
-    return element(tag, b"DS", data + b" " * (len(data) % 2))
+    return str(DS(value, auto_format=True))
 
 
 def items(bodies: Iterable[bytes]) -> bytes:
@@ -61,7 +79,7 @@ def frozen(dataset: Any, varying: Iterable[int]) -> Frozen:
 
     Args:
         dataset: A pydicom data set.
-        varying: Tags of the elements that `filled` will be given, at any depth.
+        varying: Tags of the elements whose lengths `laid_out` will be given, at any depth.
     """
     from pydicom import Dataset
 
@@ -79,25 +97,21 @@ def frozen(dataset: Any, varying: Iterable[int]) -> Frozen:
     return made
 
 
-def filled(template: Frozen, values: Mapping[int, bytes], lengths: Mapping[int, int]) -> list[Piece]:
-    """Put whole elements in for some of the tags that vary.
+def laid_out(template: Frozen, lengths: Mapping[int, int]) -> list[Piece]:
+    """A data set in pieces: bytes, and tags where an element is still to come.
 
     Args:
         template: Of `frozen`.
-        values: Whole elements by tag.
-        lengths: Of the whole elements of all other tags that vary, bytes.
-
-    Returns:
-        The data set in pieces: bytes, and tags where an element is still to come.
+        lengths: Of the whole elements of the tags that vary, bytes.
     """
     made: list[Piece] = []
     for tag, content in template:
         if content is None:
-            _add(made, values.get(tag, tag))
+            _add(made, tag)
         elif isinstance(content, bytes):
             _add(made, content)
         else:
-            inside = [filled(item, values, lengths) for item in content]
+            inside = [laid_out(item, lengths) for item in content]
             sizes = [sum(lengths[p] if isinstance(p, int) else len(p) for p in item) for item in inside]
             _add(made, _sequence_head(tag, sum(sizes) + 8 * len(sizes)))
             for item, size in zip(inside, sizes, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.content import SliceContent
-from runtime.formats.seg_encode import decimal_strings, element, filled, frozen, items, joined, uid
+from runtime.formats.seg_encode import Piece, decimal_strings, element, frozen, items, joined, laid_out, uid
 from runtime.formats.seg_source import SourceSlice
 from runtime.kernels import Kernels
 
@@ -46,13 +46,16 @@ def frame_headers(
     """
     groups = frozen(template, (_CLASS_UID, _INSTANCE_UID, _POSITION, _PLACE, _SEGMENT))
     with_segment = len(template.FrameContentSequence[0].DimensionIndexValues) == 2
-    lengths = {_PLACE: 16 if with_segment else 12, _SEGMENT: 10}
-    by_slice = {index: filled(groups, _slice_elements(slices[index]), lengths) for index in ranks}
+    by_slice = {index: _slice_elements(slices[index]) for index in ranks}
+    layouts: dict[tuple[int, ...], list[Piece]] = {}  # one for most slices: their elements are as long
     segments = {n: element(_SEGMENT, b"US", struct.pack("<H", n)) for n in {number for _, number in frames}}
     for index, number in frames:
         place = struct.pack("<II", number, ranks[index]) if with_segment else struct.pack("<I", ranks[index])
-        values = {_PLACE: element(_PLACE, b"UL", place), _SEGMENT: segments[number]}
-        yield items([joined(by_slice[index], values)])
+        values = {**by_slice[index], _PLACE: element(_PLACE, b"UL", place), _SEGMENT: segments[number]}
+        sizes = tuple(map(len, values.values()))
+        if sizes not in layouts:
+            layouts[sizes] = laid_out(groups, dict(zip(values, sizes, strict=True)))
+        yield items([joined(layouts[sizes], values)])
 
 
 def _slice_elements(source: SourceSlice) -> dict[int, bytes]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.content import SliceContent, slice_content
+from runtime.content import SliceContent, hash_beside, slice_content
 from runtime.errors import ImageError
 from runtime.formats.label_values import membership, structure_values
 from runtime.formats.output_folder import whole_file
@@ -130,8 +128,7 @@ def write_seg(
     series_uid = _series_uid(series, structures, identity, chosen.unqualified)
     if not segments:
         return SegWritten({}, empty, series_uid, None)
-    # Beside the headers: hashing needs no interpreter and takes as long as they do.
-    digest = ThreadPoolExecutor(1).submit(hashlib.sha256, labels.voxels.data)
+    digest = hash_beside(labels.voxels, content)  # it takes as long as the headers
     with warnings.catch_warnings():
         # The source's malformed values are copied as they are; a warning would quote patient data.
         warnings.simplefilter("ignore")
@@ -148,7 +145,7 @@ def write_seg(
         made.NumberOfFrames = len(frames)
         made.SegmentsOverlap = "YES" if tables.sum(axis=0).max() > 1 else "NO"
         made.PatientName = series.instances[0].header.get("PatientName") or ""
-        instance_uid = _seal(made, series_uid, digest.result(), tables, chosen)
+        instance_uid = _seal(made, series_uid, digest(), tables, chosen)
         with whole_file(path) as part:
             write_file(part, made, source, frame_headers(template, source.slices, ranks, frames), pixels)
     numbers = {segment.structure.name: segment.number for segment in segments}
