@@ -145,7 +145,7 @@ class _Runner:
             return {**about, "not_run": self.facts["refused"]}
         return {
             **about,
-            "version": self.facts["version"],
+            "engine_version": self.facts["version"],
             "shape": list(shape),
             "load_s": round(self.facts["load_s"], 3),
             "median_s": round(statistics.median(self.seconds), 4),

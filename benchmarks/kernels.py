@@ -45,7 +45,7 @@ __all__ = ["main"]
 
 Row = dict[str, Any]
 
-_FULL = Effort(repeats=20, seconds=60.0, copied_bytes=1 << 28)
+_FULL = Effort(repeats=20, seconds=15.0, copied_bytes=1 << 28)
 _QUICK = Effort(repeats=2, seconds=1.0, copied_bytes=1 << 25)
 _KERNELS = (prepare, normalise, statistics, label, blend, components, pack, run_length)
 _WIDTHS = (8, 10, 11, 8, 7, 8, 7)
