@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels                         # full size: long, and gigabytes
     python -m benchmarks.kernels --quick                 # small arrays: only that it runs and agrees
-    python -m benchmarks.kernels --only "label C=14"
+    python -m benchmarks.kernels --only "label C=14" --peers torch
 
 Peers come from benchmarks/requirements-peers.txt; one that is not installed is named and left out.
 
@@ -66,7 +66,7 @@ class Benchmark:
     def __init__(self, options: argparse.Namespace, setting: Setting) -> None:
         chosen = _QUICK if options.quick else _FULL
         self._effort = Effort(options.repeats or chosen.repeats, chosen.seconds, chosen.copied_bytes)
-        self._only = options.only.lower()
+        self._only, self._peers = options.only.lower(), options.peers.lower()
         self._setting = setting
         self._bandwidth = copy_bytes_per_s(self._effort.copied_bytes, setting.kernels.threads)
         self._told: set[str] = set()
@@ -85,7 +85,7 @@ class Benchmark:
         result = case.ours()
         peak = extra_bytes(case.ours)
         for peer in case.peers:
-            if self._left_out(maker.name, peer):
+            if self._peers not in peer.name.lower() or self._left_out(maker.name, peer):
                 continue
             self._progress(f"{maker.name}: {peer.name}")
             try:
@@ -195,6 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="small arrays: only that it runs and agrees")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains TEXT")
+    parser.add_argument("--peers", default="", metavar="TEXT", help="peers whose name contains TEXT")
     parser.add_argument("--repeats", type=int, metavar="N", help="most rounds a row (default: 20, quick: 2)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of both sides (default: 2)")
     parser.add_argument("--kernels", default="cpu", metavar="NAME", help="ours (default: the fastest here)")

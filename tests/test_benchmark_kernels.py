@@ -126,11 +126,15 @@ def test_peer_that_cannot_is_left_out(quick_rows):
     assert "GB are free: not run" in notices
 
 
-def test_only_chooses_cases_by_name(quick_rows):
+def test_cases_and_peers_are_chosen_by_name(quick_rows):
     code, rows, notices = quick_rows(made(peer()), arguments=("--only", "ONES"))
     assert (code, rows) == (1, [])
     assert "no row" in notices
     assert quick_rows(made(peer()), arguments=("--only", "of Zeros"))[0] == 0
+    code, rows, _ = quick_rows(made(peer()), arguments=("--peers", "nobody"))
+    assert (code, rows) == (1, [])
+    name = peer().name
+    assert len(quick_rows(made(peer()), arguments=("--peers", name.upper()))[1]) > 0
 
 
 @pytest.mark.parametrize(
