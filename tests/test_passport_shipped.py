@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_folders")]
 @pytest.mark.parametrize(("precision", "least_dice"), [("fp16", 0.995), ("int8", 0.99)])
 def test_every_structure_is_as_in_float32(precision: Precision, least_dice: float) -> None:
     bundle = open_bundle(None)
-    wanted = Wanted(precisions=(precision,), most_tries=4)
+    wanted = Wanted(precisions=(precision,), most_tries=8)
     passport = qualify(bundle, wanted, (OnnxRuntimeCpu(),)).passport
     (entry,) = [entry for entry in passport.entries if entry.precision == precision]
     assert entry.verdict == "passed", entry.reason
