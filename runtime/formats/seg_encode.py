@@ -49,7 +49,7 @@ def decimal_strings(tag: int, values: Iterable[Any]) -> bytes:
 def _decimal_string(value: Any) -> str:
     text = repr(float(value))
     if len(text) <= 16:
-        return text  # pydicom's answer, too, hundreds of times sooner
+        return text  # pydicom's answer, too, without its checks
     from pydicom.valuerep import DS
 
     return str(DS(value, auto_format=True))
